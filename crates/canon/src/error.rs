@@ -1,0 +1,73 @@
+//! What a caller is told when an exchange cannot be answered.
+
+use crate::FaultClass;
+use std::time::Duration;
+
+/// One attempt, as errors and traces list it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AttemptReport {
+    /// `provider/model`.
+    pub target: String,
+    /// What went wrong; `None` = it served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultClass>,
+    /// The provider's status, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The provider's own code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The provider's own text, scrubbed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How long the attempt took, in milliseconds.
+    pub ms: u64,
+    /// From its start to its first token, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    /// Whether the provider may bill it although it failed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_billed: bool,
+}
+
+/// An error in no dialect yet; each dialect's encoder gives it the shape its SDKs read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerError {
+    /// HTTP status.
+    pub status: u16,
+    /// A string code: `invalid_json`, `model_not_found`, `upstream_error`, …
+    pub code: String,
+    /// One sentence that names what to change.
+    pub message: String,
+    /// The parameter at fault, where one can be named.
+    pub parameter: Option<String>,
+    /// The class, when a provider's fault led here.
+    pub fault: Option<FaultClass>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// When to come back.
+    pub retry_after: Option<Duration>,
+    /// Everything that was tried.
+    pub attempts: Vec<AttemptReport>,
+}
+
+impl CallerError {
+    /// An error that no attempt led to.
+    pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            parameter: None,
+            fault: None,
+            retryable: false,
+            retry_after: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// `metadata` of the error body: `{fault, retryable, attempts[]}`.
+    pub fn metadata(&self) -> serde_json::Value {
+        serde_json::json!({ "fault": self.fault, "retryable": self.retryable, "attempts": self.attempts })
+    }
+}
