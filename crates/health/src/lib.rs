@@ -1,1 +1,41 @@
-//! health
+//! What Mainstay knows about targets and credentials, and what it concludes from that.
+//!
+//! [`Health`] is the process-wide register: get-or-create by stable ids, so that state survives a reload of the
+//! configuration. A [`TargetHealth`] holds the breaker and the latency samples of one target, a [`CredentialHealth`]
+//! the parks of one credential, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
+//! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached.
+//!
+//! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. State sits behind mutexes
+//! held for nanoseconds and never across anything that can block; a poisoned lock is recovered, because one
+//! exchange's panic must not take health away from all others.
+
+mod breaker;
+mod budget;
+mod credential;
+mod latency;
+mod lesson;
+mod panic_gate;
+mod provider;
+mod register;
+mod settings;
+mod target;
+mod window;
+
+pub use breaker::{BreakerStanding, Refused, StartKind};
+pub use budget::RetryBudget;
+pub use credential::{CredentialHealth, ParkReason, Parked};
+pub use latency::{Quantiles, first_token_limit, idle_limit};
+pub use lesson::{Lesson, lesson};
+pub use panic_gate::PanicGate;
+pub use provider::ProviderHealth;
+pub use register::Health;
+pub use settings::BreakerSettings;
+pub use target::{Permit, Standing, TargetHealth};
+pub use window::wilson_lower_bound;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks even after another thread panicked while holding the lock: the state is a set of counters, each valid alone.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,72 @@
+//! The evidence that a whole provider cannot be reached.
+//!
+//! One target that cannot be reached says nothing about the others. Only when at least two of a provider's targets
+//! fail so, and none has answered since, are the others ranked below the targets of other providers; they are not
+//! excluded, because a verdict over several targets rests on few samples.
+
+use crate::lock;
+use canon::Instant;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Evidence older than this is forgotten.
+const MEMORY: Duration = Duration::from_secs(30);
+
+/// One provider's.
+#[derive(Debug, Default)]
+pub struct ProviderHealth {
+    /// Which targets could not be reached, and when last; emptied by the first answer from any of them.
+    unreachable: Mutex<Vec<(String, Instant)>>,
+}
+
+impl ProviderHealth {
+    /// This target could not be reached.
+    pub fn unreachable(&self, target: &str, now: Instant) {
+        let mut targets = lock(&self.unreachable);
+        match targets.iter_mut().find(|(id, _)| id == target) {
+            Some((_, last)) => *last = now,
+            None => targets.push((target.to_owned(), now)),
+        }
+    }
+
+    /// Some target answered, whatever it said.
+    pub fn answered(&self) {
+        lock(&self.unreachable).clear();
+    }
+
+    /// Whether the provider as a whole seems unreachable.
+    pub fn is_unreachable(&self, now: Instant) -> bool {
+        let mut targets = lock(&self.unreachable);
+        targets.retain(|(_, last)| now.saturating_since(*last) < MEMORY);
+        targets.len() >= 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_origin(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn one_unreachable_target_does_not_condemn_its_provider() {
+        let provider = ProviderHealth::default();
+        (0..10).for_each(|i| provider.unreachable("p/a", at(i)));
+        assert!(!provider.is_unreachable(at(10)));
+    }
+
+    #[test]
+    fn two_do_until_one_answers_or_half_a_minute_passes() {
+        let provider = ProviderHealth::default();
+        provider.unreachable("p/a", at(0));
+        provider.unreachable("p/b", at(1));
+        assert!(provider.is_unreachable(at(2)));
+        assert!(!provider.is_unreachable(at(31)));
+        provider.unreachable("p/a", at(40));
+        provider.unreachable("p/b", at(41));
+        provider.answered();
+        assert!(!provider.is_unreachable(at(41)));
+    }
+}
