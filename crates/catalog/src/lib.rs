@@ -1,1 +1,22 @@
-//! catalog
+//! Providers and models as data: where a provider is, what it takes, what it costs, and what its errors mean.
+//!
+//! A provider is one file in `data/providers` and one folder of fixtures; no Rust. The same row type, [`RawProvider`],
+//! reads a user's configuration, where it adds a provider or overrides fields of a shipped one. What differs between
+//! providers is said here as data and acted on elsewhere: quirks by the encoders, facts by the filters, [`classify`]d
+//! faults by the attempt machine.
+//!
+//! A fact nobody documents is unknown, never guessed: a model the catalogue does not know is served with unknown facts.
+//!
+//! Pure: no sockets, no clock, no environment. The data is embedded and parsed once.
+
+pub mod classify;
+mod errors;
+mod glob;
+mod load;
+mod provider;
+mod raw;
+
+pub use errors::{ErrorMap, Signal};
+pub use load::{Catalog, CatalogError};
+pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
+pub use raw::{HintUse, ModelRow, Quirks, RawProvider, Rule, StatusRange};

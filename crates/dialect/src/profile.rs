@@ -3,10 +3,11 @@
 //! A profile is read from the catalogue (`quirks:` of a provider row, of a model pattern, or of the configuration) and
 //! handed to the encoders. The default profile is the dialect as its vendor documents it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Deviations of one target. Every field has the dialect's own behaviour as its default.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Profile {
     /// The field that caps the output (`openai-chat`).
@@ -60,7 +61,7 @@ pub struct Profile {
 }
 
 /// Spelling of the output cap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputCap {
     /// As the caller wrote it; `max_completion_tokens` when translating.
@@ -73,7 +74,7 @@ pub enum OutputCap {
 }
 
 /// Spelling of instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Instructions {
     /// As the caller wrote them.
@@ -86,7 +87,7 @@ pub enum Instructions {
 }
 
 /// How usage is asked for in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamUsage {
     /// `stream_options: {include_usage: true}`.
@@ -97,7 +98,7 @@ pub enum StreamUsage {
 }
 
 /// Thinking of a Claude family (`providers.md` §2.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Thinking {
     /// `output_config.effort` with adaptive thinking (4.6 and later).
@@ -112,7 +113,7 @@ pub enum Thinking {
 }
 
 /// Thinking of a Gemini family (`providers.md` §2.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GeminiThinking {
     /// `thinkingLevel` (3 and later).
