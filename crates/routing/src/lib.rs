@@ -1,1 +1,23 @@
-//! routing
+//! Who serves an exchange: the plan (filter, then order), and the attempt machine that carries it out.
+//!
+//! [`plan`] says who *can* serve, in which order, and why each other target was left out. [`Machine`] takes the plan
+//! through attempts, waits, the hedge of a probe, commit and settle: `next(event, now)` answers each event with one
+//! [`Action`]. The gateway drives it with sockets, tests with virtual time; both run the same code.
+//!
+//! Pure: no sockets, no clock; `now` is an argument and randomness comes from an injected seed.
+
+mod filter;
+mod machine;
+mod model;
+mod needs;
+mod plan;
+mod strategy;
+
+pub use machine::{
+    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, PhaseLimits, Served, Start, TranscriptCursor,
+};
+pub use model::{
+    ClassPolicy, Credential, FaultProfile, Model, ModelSettings, OnFault, ProbeMode, Step, Strategy, Target, Timeouts,
+};
+pub use needs::Needs;
+pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};

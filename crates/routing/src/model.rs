@@ -1,0 +1,203 @@
+//! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
+//! next reload; what changes under traffic is behind the health handles.
+
+use canon::{FaultClass, Secret};
+use catalog::{ModelFacts, Provider};
+use dialect::profile::Profile;
+use health::{CredentialHealth, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One key of a provider.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Stable and not secret: `openai/1`.
+    pub id: String,
+    /// The key; empty for a provider that is called without one.
+    pub secret: Secret,
+    /// Its parks, shared by every target that uses it.
+    pub health: Arc<CredentialHealth>,
+}
+
+/// A provider's model with its options.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `provider/model`, or with a label where two targets differ in options alone. The id of its health.
+    pub id: String,
+    /// The provider's row.
+    pub provider: Arc<Provider>,
+    /// The provider's own model id; also what rate limits are keyed by.
+    pub model: String,
+    /// What it takes and how it spells it.
+    pub profile: Arc<Profile>,
+    /// What is known of the model.
+    pub facts: ModelFacts,
+    /// The pool, in the order of preference. A provider without keys has one credential whose secret is empty.
+    pub credentials: Vec<Credential>,
+    /// Share in `weighted`.
+    pub weight: u32,
+    /// Where it runs.
+    pub region: Option<String>,
+    /// Why it was chosen, in the operator's words.
+    pub why: Option<String>,
+    /// Equal for targets that run the same model at different providers or in different regions.
+    pub same_model: String,
+    /// Its breaker.
+    pub health: Arc<TargetHealth>,
+    /// The evidence about its provider.
+    pub provider_health: Arc<ProviderHealth>,
+}
+
+/// The order of candidates; each has a file in `strategy/` and a line in its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// As written; health decides who is skipped or demoted.
+    #[default]
+    Priority,
+    /// By weight.
+    Weighted,
+}
+
+/// Limits of the phases; `None` = learned from the target's own traffic, or no limit for `attempt` and `deadline`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS.
+    pub connect: Duration,
+    /// To the first token of a streamed call; applied only while another candidate exists.
+    pub first_token: Option<Duration>,
+    /// Between two tokens.
+    pub idle: Option<Duration>,
+    /// To the whole answer of a call not streamed.
+    pub response: Option<Duration>,
+    /// One attempt in all.
+    pub attempt: Option<Duration>,
+    /// The exchange in all; the driver makes [`crate::ExchangeFacts::deadline`] of it.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_token: None,
+            idle: None,
+            response: None,
+            attempt: None,
+            deadline: None,
+        }
+    }
+}
+
+/// What an operator writes for a class under `on:`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The next candidate.
+    Next,
+    /// The caller gets the fault.
+    Stop,
+    /// The same target once more, then the next candidate.
+    SameThenNext,
+}
+
+/// Overrides for one class; everything unset is the default of the fault table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClassPolicy {
+    /// The next step.
+    pub step: Option<Step>,
+    /// `rate_limited`: wait this long for the hint and stay on the target. Set, it holds while other candidates exist
+    /// too; unset, 1 s is waited only when no other candidate is left.
+    pub max_wait: Option<Duration>,
+    /// Pause before the next candidate.
+    pub delay: Duration,
+}
+
+/// A model's `on:` map.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OnFault(BTreeMap<FaultClass, ClassPolicy>);
+
+impl OnFault {
+    /// Sets the policy of a class.
+    pub fn set(&mut self, class: FaultClass, policy: ClassPolicy) {
+        self.0.insert(class, policy);
+    }
+
+    /// The policy of a class.
+    pub fn policy(&self, class: FaultClass) -> ClassPolicy {
+        self.0.get(&class).copied().unwrap_or_default()
+    }
+}
+
+/// `profile:` of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultProfile {
+    /// The fault table.
+    #[default]
+    Default,
+    /// Stops on `auth_rejected` and `unsupported_parameter` as well.
+    Strict,
+}
+
+/// How a resting target is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeMode {
+    /// By a live request, hedged to a healthy peer.
+    #[default]
+    Live,
+    /// By the gateway's own calls alone, started with [`health::StartKind::Probe`]; live requests pass it over.
+    Synthetic,
+    /// By live requests, one at a time, without a hedge.
+    Off,
+}
+
+/// What the configuration says of a model, targets aside.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// The order.
+    pub strategy: Strategy,
+    /// The limits.
+    pub timeouts: Timeouts,
+    /// Next steps by class.
+    pub on: OnFault,
+    /// What stops.
+    pub profile: FaultProfile,
+    /// Targets that may reach a model's work in one exchange.
+    pub max_targets: u32,
+    /// Attempts that may reach a model's work in one exchange.
+    pub max_attempts: u32,
+    /// How resting targets are probed.
+    pub probe: ProbeMode,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            timeouts: Timeouts::default(),
+            on: OnFault::default(),
+            profile: FaultProfile::default(),
+            max_targets: 4,
+            max_attempts: 3,
+            probe: ProbeMode::default(),
+        }
+    }
+}
+
+/// The logical name a caller asks for, and what serves it.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The name.
+    pub name: String,
+    /// Its settings.
+    pub settings: ModelSettings,
+    /// Its targets, as written.
+    pub targets: Vec<Arc<Target>>,
+    /// What trying again may cost in all: [`health::Health::budget`] of its name.
+    pub budget: Arc<RetryBudget>,
+    /// The trickle while everything is open: [`health::Health::panic_gate`] of its name.
+    pub panic_gate: Arc<PanicGate>,
+}

@@ -1,0 +1,384 @@
+//! The plan of an exchange: filter, then order, with the reason each other target was left out.
+//!
+//! Health is read here and taken in the machine: a plan reserves nothing, so that `explain` can print one without
+//! changing anything.
+
+use crate::{Model, Needs, Strategy, filter, strategy};
+use canon::Instant;
+use health::{BreakerStanding, ParkReason, Standing};
+use std::fmt;
+use std::time::Duration;
+
+/// Why a target is not a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExclusionReason {
+    /// The model is known not to take what the request needs.
+    Lacks {
+        /// `tools`, `images`, `documents`, `audio`, `json_schema`.
+        capability: &'static str,
+    },
+    /// The estimated prompt is larger than the context window.
+    WindowTooSmall {
+        /// Tokens it takes.
+        window: u64,
+        /// Tokens the request is estimated at.
+        estimated: u64,
+    },
+    /// The breaker rests.
+    BreakerOpen {
+        /// Until its next probe.
+        until: Instant,
+    },
+    /// Half-open, and its one probe is in flight.
+    ProbeInFlight,
+    /// Half-open, and only synthetic probes may test it.
+    AwaitsProbe,
+    /// The provider does not have the model.
+    ModelMissing {
+        /// Until it is asked again.
+        until: Instant,
+    },
+    /// Every credential is parked or off.
+    Parked {
+        /// Until the first is usable.
+        until: Instant,
+        /// Why that one is parked.
+        reason: ParkReason,
+    },
+    /// No credential is configured.
+    NoCredential,
+}
+
+impl ExclusionReason {
+    /// A short code for headers and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Lacks { .. } => "lacks_capability",
+            Self::WindowTooSmall { .. } => "context_window",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::ProbeInFlight | Self::AwaitsProbe => "half_open",
+            Self::ModelMissing { .. } => "model_missing",
+            Self::Parked { reason: ParkReason::RateLimited, .. } => "rate_limited",
+            Self::Parked { reason: ParkReason::QuotaExhausted, .. } => "quota_exhausted",
+            Self::Parked { reason: ParkReason::AuthRejected, .. } => "auth_rejected",
+            Self::Parked { reason: ParkReason::NotEntitled, .. } => "model_missing",
+            Self::NoCredential => "no_credential",
+        }
+    }
+
+    /// When the reason may be gone, where time alone can do that.
+    pub fn until(&self) -> Option<Instant> {
+        match self {
+            Self::BreakerOpen { until } | Self::ModelMissing { until } | Self::Parked { until, .. } => Some(*until),
+            Self::Lacks { .. }
+            | Self::WindowTooSmall { .. }
+            | Self::ProbeInFlight
+            | Self::AwaitsProbe
+            | Self::NoCredential => None,
+        }
+    }
+
+    /// Whether the request itself, not health, excludes the target.
+    pub fn is_incapable(&self) -> bool {
+        match self {
+            Self::Lacks { .. } | Self::WindowTooSmall { .. } => true,
+            Self::BreakerOpen { .. }
+            | Self::ProbeInFlight
+            | Self::AwaitsProbe
+            | Self::ModelMissing { .. }
+            | Self::Parked { .. }
+            | Self::NoCredential => false,
+        }
+    }
+
+    /// The reason in words.
+    fn describe(&self, now: Instant) -> String {
+        let in_seconds = |until: &Instant| seconds(until.saturating_since(now));
+        match self {
+            Self::Lacks { capability } => format!("does not take {capability}"),
+            Self::WindowTooSmall { window, estimated } => {
+                format!("context window of {window} tokens is smaller than the estimated prompt of {estimated}")
+            }
+            Self::BreakerOpen { until } => format!("breaker open, probed in {}", in_seconds(until)),
+            Self::ProbeInFlight => "half-open, a probe is in flight".to_owned(),
+            Self::AwaitsProbe => "half-open, waits for a synthetic probe".to_owned(),
+            Self::ModelMissing { until } => {
+                format!("the provider does not have the model, asked again in {}", in_seconds(until))
+            }
+            Self::Parked { until, reason } => {
+                format!("every credential is parked ({}), the first for {}", reason.as_str(), in_seconds(until))
+            }
+            Self::NoCredential => "no credential is configured".to_owned(),
+        }
+    }
+}
+
+/// Why a candidate stands lower than the strategy would put it in full health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Demotion {
+    /// Recovering; this request is not in its share.
+    Ramping,
+    /// A chronic flapper.
+    Degraded,
+    /// Slower than its own baseline.
+    Slow,
+    /// Its provider cannot be reached by other targets.
+    ProviderUnreachable,
+}
+
+impl Demotion {
+    /// A short code for headers and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Ramping => "ramping",
+            Self::Degraded => "degraded",
+            Self::Slow => "too_slow",
+            Self::ProviderUnreachable => "provider_unreachable",
+        }
+    }
+}
+
+/// A target that may be tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Index in [`Model::targets`].
+    pub target: usize,
+    /// The target's id.
+    pub id: String,
+    /// Where it stood when the plan was made.
+    pub standing: Standing,
+    /// It is what the strategy would choose first with everything healthy.
+    pub is_primary: bool,
+    /// It runs the same model as the primary.
+    pub same_model_as_primary: bool,
+    /// Why it stands lower than it would.
+    pub demoted: Option<Demotion>,
+}
+
+/// A target that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Index in [`Model::targets`].
+    pub target: usize,
+    /// The target's id.
+    pub id: String,
+    /// Why.
+    pub reason: ExclusionReason,
+}
+
+/// Ordered candidates and exclusions with reasons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The logical model.
+    pub model: String,
+    /// The strategy that ordered it.
+    pub strategy: Strategy,
+    /// First to last.
+    pub candidates: Vec<Candidate>,
+    /// Everybody else.
+    pub excluded: Vec<Exclusion>,
+    /// Index in [`Model::targets`] of what the strategy would choose first with everything healthy; `None` when no
+    /// target can serve the request at all.
+    pub primary: Option<usize>,
+    /// Targets that can serve the request, in the order full health would give: a target's rank here is its number as
+    /// a fallback.
+    pub healthy_order: Vec<usize>,
+    /// When it was made.
+    pub made: Instant,
+}
+
+/// Plans an exchange: who can serve `needs`, and in which order.
+pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng) -> Plan {
+    let mut excluded = Vec::new();
+    let mut capable = Vec::new();
+    for (index, target) in model.targets.iter().enumerate() {
+        match filter::incapable(target, needs) {
+            None => capable.push(index),
+            Some(reason) => excluded.push(Exclusion { target: index, id: target.id.clone(), reason }),
+        }
+    }
+    if capable.is_empty() {
+        readmit_largest_window(&mut excluded, &mut capable);
+    }
+
+    let mut entrants = Vec::new();
+    for &index in &capable {
+        let Some(target) = model.targets.get(index) else { continue };
+        let standing = target.health.standing(now);
+        let unavailable = filter::unavailable(model, target, &standing, now);
+        if let Some(reason) = unavailable {
+            excluded.push(Exclusion { target: index, id: target.id.clone(), reason });
+        }
+        entrants.push(strategy::Entrant {
+            target: index,
+            weight: target.weight,
+            standing,
+            available: unavailable.is_none(),
+            provider_unreachable: target.provider_health.is_unreachable(now),
+        });
+    }
+    let ordered = strategy::order(model.settings.strategy, &entrants, rng);
+    let primary = ordered.healthy.first().copied();
+    let primary_model = primary.and_then(|index| model.targets.get(index)).map(|target| &target.same_model);
+    let candidates = ordered
+        .now
+        .into_iter()
+        .filter_map(|placed| {
+            let target = model.targets.get(placed.target)?;
+            Some(Candidate {
+                target: placed.target,
+                id: target.id.clone(),
+                standing: placed.standing,
+                is_primary: primary == Some(placed.target),
+                same_model_as_primary: primary_model == Some(&target.same_model),
+                demoted: placed.demoted,
+            })
+        })
+        .collect();
+    excluded.sort_by_key(|exclusion| exclusion.target);
+    Plan {
+        model: model.name.clone(),
+        strategy: model.settings.strategy,
+        candidates,
+        excluded,
+        primary,
+        healthy_order: ordered.healthy,
+        made: now,
+    }
+}
+
+/// The prompt's size is an estimate, and an estimate alone must not refuse a request: the largest window is tried.
+fn readmit_largest_window(excluded: &mut Vec<Exclusion>, capable: &mut Vec<usize>) {
+    let window = |exclusion: &Exclusion| match exclusion.reason {
+        ExclusionReason::WindowTooSmall { window, .. } => Some(window),
+        _ => None,
+    };
+    let Some(largest) = excluded.iter().filter_map(window).max() else { return };
+    excluded.retain(|exclusion| {
+        let readmitted = window(exclusion) == Some(largest);
+        if readmitted {
+            capable.push(exclusion.target);
+        }
+        !readmitted
+    });
+}
+
+impl Plan {
+    /// Why the primary is not the first candidate, as a short code; `None` when it is, or when there is no primary.
+    pub fn diversion(&self) -> Option<&'static str> {
+        let primary = self.primary?;
+        if self.candidates.first().is_some_and(|candidate| candidate.is_primary) {
+            return None;
+        }
+        let demoted = self
+            .candidates
+            .iter()
+            .find(|candidate| candidate.is_primary)
+            .map(|candidate| candidate.demoted.map_or("weight", Demotion::code));
+        let excluded =
+            self.excluded.iter().find(|exclusion| exclusion.target == primary).map(|exclusion| exclusion.reason.code());
+        demoted.or(excluded)
+    }
+}
+
+/// As `explain` prints it.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({})", self.model, strategy_name(self.strategy))?;
+        for (rank, candidate) in self.candidates.iter().enumerate() {
+            let role = if candidate.is_primary { ", primary" } else { "" };
+            let standing = standing_text(&candidate.standing);
+            write!(f, "  {}. {} [{standing}{role}]", rank + 1, candidate.id)?;
+            match candidate.demoted {
+                Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
+                None => writeln!(f)?,
+            }
+        }
+        if self.candidates.is_empty() {
+            writeln!(f, "  no candidate")?;
+        }
+        for exclusion in &self.excluded {
+            writeln!(f, "  -  {}: {}", exclusion.id, exclusion.reason.describe(self.made))?;
+        }
+        Ok(())
+    }
+}
+
+impl serde::Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct CandidateView<'a> {
+            target: &'a str,
+            standing: String,
+            primary: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            demoted: Option<Demotion>,
+        }
+        #[derive(serde::Serialize)]
+        struct ExclusionView<'a> {
+            target: &'a str,
+            code: &'static str,
+            reason: String,
+        }
+        #[derive(serde::Serialize)]
+        struct View<'a> {
+            model: &'a str,
+            strategy: Strategy,
+            candidates: Vec<CandidateView<'a>>,
+            excluded: Vec<ExclusionView<'a>>,
+        }
+        View {
+            model: &self.model,
+            strategy: self.strategy,
+            candidates: self
+                .candidates
+                .iter()
+                .map(|candidate| CandidateView {
+                    target: &candidate.id,
+                    standing: standing_text(&candidate.standing),
+                    primary: candidate.is_primary,
+                    demoted: candidate.demoted,
+                })
+                .collect(),
+            excluded: self
+                .excluded
+                .iter()
+                .map(|exclusion| ExclusionView {
+                    target: &exclusion.id,
+                    code: exclusion.reason.code(),
+                    reason: exclusion.reason.describe(self.made),
+                })
+                .collect(),
+        }
+        .serialize(serializer)
+    }
+}
+
+fn strategy_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Priority => "priority",
+        Strategy::Weighted => "weighted",
+    }
+}
+
+fn standing_text(standing: &Standing) -> String {
+    let mut text = match standing.breaker {
+        BreakerStanding::Closed => "closed".to_owned(),
+        BreakerStanding::Ramping { share } => format!("ramping at {:.0} %", share * 100.0),
+        BreakerStanding::HalfOpen { .. } => "half-open, takes a probe".to_owned(),
+        BreakerStanding::Open { .. } => "open".to_owned(),
+        BreakerStanding::Off { .. } => "off".to_owned(),
+    };
+    if standing.degraded {
+        text.push_str(", degraded");
+    }
+    if standing.slow {
+        text.push_str(", slow");
+    }
+    text
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
