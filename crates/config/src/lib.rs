@@ -1,1 +1,20 @@
-//! config
+//! Configuration: the raw YAML type ([`Raw`]), the checks, and the indexed [`Snapshot`] that exchanges run on.
+//!
+//! One definition generates the file format, its JSON Schema and the error texts. The environment is an argument, so
+//! that loading is repeatable.
+
+mod error;
+mod load;
+mod raw;
+mod snapshot;
+mod units;
+
+pub use error::ConfigError;
+pub use load::{DEFAULT_LISTEN, Environment, Loader};
+pub use raw::Raw;
+pub use snapshot::{CallerKey, Injection, Limits, Snapshot, UnknownModel};
+
+/// The JSON Schema of the configuration file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Raw).to_value()
+}

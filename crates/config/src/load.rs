@@ -1,0 +1,396 @@
+//! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
+
+use crate::error::ConfigError;
+use crate::raw::{Raw, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawStep, RawStrategy, RawTarget};
+use crate::raw::{RawHealth, RawTimeouts};
+use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
+use canon::{FaultClass, Secret};
+use catalog::{Catalog, Provider, RawProvider};
+use health::{BreakerSettings, Health};
+use routing::{ClassPolicy, FaultProfile, ModelSettings, OnFault, ProbeMode, Step, Strategy, Timeouts};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the gateway listens when nothing says otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:4000";
+/// The deadline of an exchange when nothing says otherwise: the read timeout official SDKs have.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// The environment variables a configuration may read.
+pub type Environment = BTreeMap<String, String>;
+
+/// What loading needs besides the text.
+pub struct Loader<'a> {
+    /// The shipped catalogue.
+    pub catalog: &'a Catalog,
+    /// Health that survives reloads: targets and credentials are found again by their ids.
+    pub health: &'a Arc<Health>,
+    /// The environment.
+    pub environment: &'a Environment,
+    /// `--allow-injection` was given.
+    pub allow_injection: bool,
+}
+
+impl Loader<'_> {
+    /// Loads a configuration. `origin` names the text in errors: a file name.
+    pub fn load(&self, origin: &str, source: &str) -> Result<Snapshot, ConfigError> {
+        let raw: Raw = if source.trim().is_empty() {
+            Raw::default()
+        } else {
+            serde_saphyr::from_str(source).map_err(|error| ConfigError::yaml(origin, &error))?
+        };
+        Build { loader: self, origin, source }.snapshot(raw)
+    }
+
+    /// The configuration of the environment alone: every shipped provider whose key is set, `None` when none is.
+    pub fn discover(&self) -> Option<String> {
+        let mut found = Vec::new();
+        for (name, provider) in &self.catalog.providers {
+            let key = provider.key_env.iter().find(|var| self.environment.get(*var).is_some_and(|v| !v.is_empty()));
+            if let Some(var) = key {
+                found.push(format!("  {name}: {{ keys: [\"${{{var}}}\"] }}"));
+            }
+        }
+        (!found.is_empty()).then(|| format!("providers:\n{}\n", found.join("\n")))
+    }
+}
+
+struct Build<'a> {
+    loader: &'a Loader<'a>,
+    origin: &'a str,
+    source: &'a str,
+}
+
+impl Build<'_> {
+    fn snapshot(&self, raw: Raw) -> Result<Snapshot, ConfigError> {
+        let pools = self.pools(raw.providers)?;
+        let listen = self.listen(raw.listen.as_deref())?;
+        let keys = self.keys(raw.keys)?;
+        if keys.is_empty() && !listen.ip().is_loopback() && !raw.allow_open {
+            return Err(self.at(
+                &["listen"],
+                &format!(
+                    "{listen} can be reached from other machines and no `keys` are configured: add keys, listen on \
+                     127.0.0.1, or set `allow_open: true` to serve whoever reaches it"
+                ),
+            ));
+        }
+        let defaults = Limits::default();
+        let parts = Parts {
+            listen,
+            keys,
+            limits: Limits {
+                body: raw.limits.body.map_or(defaults.body, |s| s.0),
+                caller_idle: raw.limits.caller_idle.map_or(defaults.caller_idle, |s| s.0),
+            },
+            drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
+            drain_accept: raw.drain_accept.map_or(Duration::from_secs(5), |s| s.0),
+            health: self.loader.health.clone(),
+            breaker: breaker(&raw.health),
+            direct: ModelSettings {
+                timeouts: timeouts(&RawTimeouts::default(), &raw.timeouts),
+                ..ModelSettings::default()
+            },
+            pools,
+        };
+        let mut snapshot = Snapshot::new(parts);
+        for (name, model) in raw.models {
+            self.model(&mut snapshot, &name, &model, &raw.timeouts)?;
+        }
+        Ok(snapshot)
+    }
+
+    fn at(&self, path: &[&str], message: &str) -> ConfigError {
+        ConfigError::at(self.origin, self.source, path, message)
+    }
+
+    fn listen(&self, listen: Option<&str>) -> Result<SocketAddr, ConfigError> {
+        let text = self.expand(listen.unwrap_or(DEFAULT_LISTEN))?;
+        let text = text.replace("localhost:", "127.0.0.1:");
+        text.parse().map_err(|_| {
+            self.at(&["listen"], &format!("`{text}` is no address: expected ADDRESS:PORT, such as {DEFAULT_LISTEN}"))
+        })
+    }
+
+    /// Replaces every `${NAME}` by the environment's value; `$${` stands for `${`.
+    fn expand(&self, text: &str) -> Result<String, ConfigError> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(literal) = before.strip_suffix('$') {
+                out.push_str(literal);
+                out.push_str("${");
+                rest = after;
+                continue;
+            }
+            out.push_str(before);
+            let Some((name, tail)) = after.split_once('}') else {
+                return Err(ConfigError::on(self.origin, self.source, "${", "`${` without a closing `}`"));
+            };
+            match self.loader.environment.get(name).filter(|value| !value.is_empty()) {
+                Some(value) => out.push_str(value),
+                None => {
+                    return Err(ConfigError::on(
+                        self.origin,
+                        self.source,
+                        &format!("${{{name}}}"),
+                        &format!("the environment variable {name} is not set: set it, or take `${{{name}}}` out"),
+                    ));
+                }
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn pools(&self, rows: BTreeMap<String, RawProvider>) -> Result<BTreeMap<String, Pool>, ConfigError> {
+        let mut pools = BTreeMap::new();
+        for (name, mut row) in rows {
+            if let Some(url) = &row.base_url {
+                row.base_url = Some(self.expand(url)?);
+            }
+            if let Some(headers) = &mut row.headers {
+                for value in headers.values_mut() {
+                    *value = self.expand(value)?;
+                }
+            }
+            let mut keys = Vec::new();
+            for key in row.keys.take().unwrap_or_default() {
+                keys.push(Secret::new(self.expand(key.expose())?));
+            }
+            let provider = self.loader.catalog.with_overrides(&name, row).map_err(|error| {
+                let path: Vec<&str> = error.field.split('.').collect();
+                self.at(&path, &format!("found {}, expected {}", error.found, error.expected))
+            })?;
+            if keys.is_empty() && !provider.keyless && provider.auth != catalog::Auth::None {
+                keys = self.usual_keys(&provider);
+            }
+            let needs_key = !provider.keyless && provider.auth != catalog::Auth::None;
+            if keys.is_empty() && needs_key {
+                return Err(self.at(
+                    &["providers", &name],
+                    &format!(
+                        "no key: add `keys: [\"${{NAME}}\"]`{}, or `keyless: true` if it needs none",
+                        provider.key_env.first().map(|var| format!(" or set {var}")).unwrap_or_default()
+                    ),
+                ));
+            }
+            let pool = Pool::new(provider, keys, self.loader.health);
+            pools.insert(name, pool);
+        }
+        Ok(pools)
+    }
+
+    fn usual_keys(&self, provider: &Provider) -> Vec<Secret> {
+        let set = |var: &String| self.loader.environment.get(var).filter(|v| !v.is_empty());
+        provider.key_env.iter().find_map(set).map(|value| vec![Secret::new(value.clone())]).unwrap_or_default()
+    }
+
+    fn keys(&self, raw: Vec<RawKey>) -> Result<Vec<CallerKey>, ConfigError> {
+        let mut keys: Vec<CallerKey> = Vec::new();
+        for (i, key) in raw.into_iter().enumerate() {
+            let index = i.to_string();
+            let path = ["keys", index.as_str()];
+            let hash = match (&key.key, &key.key_sha256) {
+                (Some(plain), None) => {
+                    let plain = self.expand(plain)?;
+                    if plain.is_empty() {
+                        return Err(self.at(&path, &format!("the key of `{}` is empty", key.name)));
+                    }
+                    Sha256::digest(plain.as_bytes()).into()
+                }
+                (None, Some(hex)) => from_hex(hex).ok_or_else(|| {
+                    self.at(&path, "`key_sha256` is not 64 hex digits: `printf %s \"$KEY\" | sha256sum` prints them")
+                })?,
+                _ => return Err(self.at(&path, "expected `key` or `key_sha256`, one of them")),
+            };
+            if keys.iter().any(|k| k.name == key.name) {
+                return Err(self.at(&path, &format!("two keys are named `{}`", key.name)));
+            }
+            if keys.iter().any(|k| k.hash == hash) {
+                return Err(self.at(&path, &format!("`{}` has the same key as another entry", key.name)));
+            }
+            keys.push(CallerKey { name: key.name, hash, models: key.models });
+        }
+        Ok(keys)
+    }
+
+    fn model(
+        &self,
+        snapshot: &mut Snapshot,
+        name: &str,
+        raw: &RawModel,
+        defaults: &RawTimeouts,
+    ) -> Result<(), ConfigError> {
+        let path = ["models", name];
+        if raw.targets.is_empty() {
+            return Err(self.at(&path, "no `targets`: expected at least one `provider/model`"));
+        }
+        let settings = ModelSettings {
+            strategy: match raw.strategy {
+                RawStrategy::Priority => Strategy::Priority,
+                RawStrategy::Weighted => Strategy::Weighted,
+            },
+            timeouts: timeouts(&raw.timeouts, defaults),
+            on: on_fault(raw),
+            profile: match raw.profile {
+                RawProfile::Default => FaultProfile::Default,
+                RawProfile::Strict => FaultProfile::Strict,
+            },
+            max_targets: raw.max_targets.unwrap_or(ModelSettings::default().max_targets).max(1),
+            max_attempts: raw.max_attempts.unwrap_or(ModelSettings::default().max_attempts).max(1),
+            probe: match raw.probe {
+                RawProbe::Live => ProbeMode::Live,
+                RawProbe::Off => ProbeMode::Off,
+            },
+        };
+        let mut targets = Vec::new();
+        let mut ids = HashSet::new();
+        for (i, target) in raw.targets.iter().enumerate() {
+            let index = i.to_string();
+            let target = self.target(snapshot, &["models", name, "targets", &index], target)?;
+            if !ids.insert(target.id.clone()) {
+                return Err(self.at(
+                    &["models", name, "targets", &index],
+                    &format!("`{}` is listed twice: give one of them a `label`", target.id),
+                ));
+            }
+            targets.push(Arc::new(target));
+        }
+        snapshot.add(name, settings, targets);
+        Ok(())
+    }
+
+    fn target(&self, snapshot: &mut Snapshot, path: &[&str], raw: &RawTarget) -> Result<routing::Target, ConfigError> {
+        let full = match raw {
+            RawTarget::Name(name) => RawFullTarget { target: name.clone(), ..RawFullTarget::default() },
+            RawTarget::Full(full) => full.as_ref().clone(),
+        };
+        let Some((provider, model)) = full.target.split_once('/').filter(|(p, m)| !p.is_empty() && !m.is_empty())
+        else {
+            return Err(self.at(path, &format!("`{}` is no target: expected `provider/model`", full.target)));
+        };
+        if snapshot.pool(provider).is_none() {
+            return Err(self.at(path, &self.unknown_provider(snapshot, provider)));
+        }
+        if let Some(inject) = &full.inject {
+            if !self.loader.allow_injection {
+                return Err(self.at(
+                    path,
+                    "`inject` breaks calls on purpose: start the gateway with --allow-injection, or take it out",
+                ));
+            }
+            if !(0.0..=100.0).contains(&inject.percent) {
+                return Err(self.at(path, &format!("inject.percent is {}: expected 0 to 100", inject.percent)));
+            }
+        }
+        let mut target = snapshot
+            .make_target(provider, model, full.label.as_deref())
+            .ok_or_else(|| self.at(path, &self.unknown_provider(snapshot, provider)))?;
+        target.weight = full.weight.unwrap_or(1);
+        target.region = full.region;
+        target.why = full.why;
+        if let Some(inject) = full.inject {
+            snapshot.injections.insert(
+                target.id.clone(),
+                Injection {
+                    fault: inject.fault,
+                    percent: inject.percent,
+                    from: inject.from.map(|s| s.0),
+                    until: inject.until.map(|s| s.0),
+                    seed: inject.seed,
+                },
+            );
+        }
+        Ok(target)
+    }
+
+    fn unknown_provider(&self, snapshot: &Snapshot, provider: &str) -> String {
+        if let Some(shipped) = self.loader.catalog.providers.get(provider) {
+            let hint = shipped.key_env.first().map_or_else(String::new, |var| format!("{{ keys: [\"${{{var}}}\"] }}"));
+            return format!("provider `{provider}` is not configured: add `{provider}: {hint}` under `providers`");
+        }
+        let known: Vec<&str> = snapshot.providers().map(|p| p.name.as_str()).collect();
+        let near = known.iter().find(|name| distance(name, provider) <= 2);
+        match near {
+            Some(near) => format!("there is no provider `{provider}`: did you mean `{near}`?"),
+            None => format!("there is no provider `{provider}`: configured are {}", known.join(", ")),
+        }
+    }
+}
+
+fn timeouts(own: &RawTimeouts, defaults: &RawTimeouts) -> Timeouts {
+    let pick = |own: Option<crate::units::Span>, default: Option<crate::units::Span>| own.or(default).map(|s| s.0);
+    Timeouts {
+        connect: pick(own.connect, defaults.connect).unwrap_or(Timeouts::default().connect),
+        first_token: pick(own.first_token, defaults.first_token),
+        idle: pick(own.idle, defaults.idle),
+        response: pick(own.response, defaults.response),
+        attempt: pick(own.attempt, defaults.attempt),
+        deadline: Some(pick(own.deadline, defaults.deadline).unwrap_or(DEFAULT_DEADLINE)),
+    }
+}
+
+fn on_fault(raw: &RawModel) -> OnFault {
+    let step = |step: RawStep| match step {
+        RawStep::Next => Step::Next,
+        RawStep::Stop => Step::Stop,
+        RawStep::Same => Step::SameThenNext,
+    };
+    let mut on = OnFault::default();
+    for (class, policy) in &raw.on {
+        let policy = match policy {
+            RawOn::Step(next) => ClassPolicy { step: Some(step(*next)), ..ClassPolicy::default() },
+            RawOn::Full(full) => ClassPolicy {
+                step: full.next_step.map(step),
+                max_wait: full.max_wait.map(|s| s.0),
+                delay: full.delay.map(|s| s.0).unwrap_or_default(),
+            },
+        };
+        on.set(FaultClass::from(*class), policy);
+    }
+    on
+}
+
+fn breaker(raw: &RawHealth) -> BreakerSettings {
+    let default = BreakerSettings::default();
+    BreakerSettings {
+        consecutive: raw.consecutive.unwrap_or(default.consecutive),
+        min_samples: raw.min_samples.unwrap_or(default.min_samples),
+        failure_ratio: raw.failure_ratio.unwrap_or(default.failure_ratio),
+        window: raw.window.map_or(default.window, |s| s.0),
+        rest: raw.rest.map_or(default.rest, |s| s.0),
+        rest_cap: raw.max_rest.map_or(default.rest_cap, |s| s.0),
+        ramp: raw.ramp.map_or(default.ramp, |s| s.0),
+        ..default
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> =
+        text.trim().chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).filter_map(|pair| Some(pair.first()? * 16 + pair.get(1)?)).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+}
+
+/// Edits between two short names.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(&b) {
+            let up = *cell;
+            let best = (diagonal + usize::from(from != *to)).min(up + 1).min(left + 1);
+            diagonal = up;
+            *cell = best;
+            left = best;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}

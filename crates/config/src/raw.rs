@@ -1,0 +1,278 @@
+//! The configuration as it is written: every field optional, unknown ones refused, nothing checked across fields.
+//!
+//! The JSON Schema, the reference and the errors come from these types.
+
+use crate::units::{Size, Span};
+use catalog::RawProvider;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The configuration file of Mainstay.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// Where to listen: `127.0.0.1:4000`. Any address but loopback needs `keys`.
+    pub listen: Option<String>,
+    /// Serve callers without a key although the address is not loopback.
+    pub allow_open: bool,
+    /// Providers: rows of the catalogue need only `keys`; any field can be overridden, and a new name adds a provider.
+    pub providers: BTreeMap<String, RawProvider>,
+    /// Logical models: the names callers ask for.
+    pub models: BTreeMap<String, RawModel>,
+    /// Callers and what they may use; none = whoever reaches the address.
+    pub keys: Vec<RawKey>,
+    /// Bounds of what callers may send.
+    pub limits: RawLimits,
+    /// Timeouts of every model that states none of its own.
+    pub timeouts: RawTimeouts,
+    /// When a target is left alone, and how it comes back.
+    pub health: RawHealth,
+    /// How long streams may go on after SIGTERM.
+    pub drain: Option<Span>,
+    /// How long connections are still accepted after SIGTERM, so that load balancers notice.
+    pub drain_accept: Option<Span>,
+}
+
+/// A logical model.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawModel {
+    /// In which order targets are tried.
+    pub strategy: RawStrategy,
+    /// `provider/model`, or a mapping with options.
+    pub targets: Vec<RawTarget>,
+    /// Limits of the phases of a call.
+    pub timeouts: RawTimeouts,
+    /// What to do after a fault, by class, where the default does not suit.
+    pub on: BTreeMap<RawClass, RawOn>,
+    /// `strict` also stops on rejected credentials and unsupported parameters.
+    pub profile: RawProfile,
+    /// Most targets one exchange may try; 4 by default.
+    pub max_targets: Option<u32>,
+    /// Most attempts of one exchange that may reach a model's work; 3 by default.
+    pub max_attempts: Option<u32>,
+    /// How a resting target is asked whether it is back.
+    pub probe: RawProbe,
+}
+
+/// In which order targets are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawStrategy {
+    /// As written.
+    #[default]
+    Priority,
+    /// By weight.
+    Weighted,
+}
+
+/// Stop on more faults than usual, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawProfile {
+    /// Go on wherever another target may do.
+    #[default]
+    Default,
+    /// Stop on rejected credentials and unsupported parameters.
+    Strict,
+}
+
+/// How a resting target is asked whether it is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawProbe {
+    /// With a caller's request, hedged to a healthy peer.
+    #[default]
+    Live,
+    /// With a caller's request, without a hedge.
+    Off,
+}
+
+/// A target: `provider/model`, or a mapping.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawTarget {
+    /// `openai/gpt-5.1`.
+    Name(String),
+    /// With options.
+    Full(Box<RawFullTarget>),
+}
+
+/// A target with options.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFullTarget {
+    /// `provider/model`.
+    pub target: String,
+    /// Why it is here; shown by `explain`.
+    pub why: Option<String>,
+    /// Its share under `strategy: weighted`; 1 by default.
+    pub weight: Option<u32>,
+    /// Tells two targets of the same provider and model apart.
+    pub label: Option<String>,
+    /// Where it runs.
+    pub region: Option<String>,
+    /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
+    pub inject: Option<RawInject>,
+}
+
+/// A fault to inject.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawInject {
+    /// A fault of the simulator: `status_503`, `hang_before_headers`, `cut_mid_text`, …
+    pub fault: String,
+    /// Share of calls, 0–100.
+    #[serde(default = "all")]
+    pub percent: f64,
+    /// From this long after the start of the gateway.
+    pub from: Option<Span>,
+    /// Until this long after the start of the gateway.
+    pub until: Option<Span>,
+    /// Seed of the draw, so that a run can be repeated.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn all() -> f64 {
+    100.0
+}
+
+/// Limits of the phases of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawTimeouts {
+    /// DNS, TCP and TLS.
+    pub connect: Option<Span>,
+    /// From the request sent to the first token of a streamed call, while another candidate exists.
+    pub first_token: Option<Span>,
+    /// From the request sent to the whole answer of a call that is not streamed.
+    pub response: Option<Span>,
+    /// Between two tokens.
+    pub idle: Option<Span>,
+    /// One attempt in all.
+    pub attempt: Option<Span>,
+    /// The exchange in all.
+    pub deadline: Option<Span>,
+}
+
+/// A fault class, as configuration writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawClass {
+    RateLimited,
+    QuotaExhausted,
+    Overloaded,
+    ServerError,
+    Unreachable,
+    TimedOut,
+    StreamBroken,
+    BadAnswer,
+    ContextExceeded,
+    ContentBlocked,
+    ModelMissing,
+    AuthRejected,
+    UnsupportedParameter,
+    InvalidRequest,
+}
+
+/// What to do after a fault: a next step, or a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawOn {
+    /// `next`, `stop` or `same`.
+    Step(RawStep),
+    /// With options.
+    Full(RawFullOn),
+}
+
+/// The next step after a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawStep {
+    /// Another target.
+    Next,
+    /// The caller gets the fault.
+    Stop,
+    /// The same target once more, then another.
+    Same,
+}
+
+/// A next step with options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFullOn {
+    /// The next step.
+    pub next_step: Option<RawStep>,
+    /// For `rate_limited`: wait for the same target if its hint is at most this long, rather than go on.
+    pub max_wait: Option<Span>,
+    /// Wait this long before the next target.
+    pub delay: Option<Span>,
+}
+
+/// A caller.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawKey {
+    /// The name in logs.
+    pub name: String,
+    /// The key; `${NAME}` reads the environment.
+    pub key: Option<String>,
+    /// SHA-256 of the key in hex, instead of `key`: `printf %s "$KEY" | sha256sum`.
+    pub key_sha256: Option<String>,
+    /// Models it may use; none = all. A trailing `*` stands for any ending.
+    #[serde(default)]
+    pub models: Vec<String>,
+}
+
+/// Bounds of what callers may send.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLimits {
+    /// Most bytes of a request body, after decompression; 32MiB by default.
+    pub body: Option<Size>,
+    /// Longest silence while a body arrives, and while a caller does not read; 30s by default.
+    pub caller_idle: Option<Span>,
+}
+
+/// When a target is left alone, and how it comes back.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawHealth {
+    /// Hard faults in a row that open the breaker; 3 by default.
+    pub consecutive: Option<u32>,
+    /// Samples before the failure ratio counts; 8 by default.
+    pub min_samples: Option<u32>,
+    /// Failure ratio that opens the breaker when it is surely exceeded; 0.25 by default.
+    pub failure_ratio: Option<f64>,
+    /// The window the ratio is counted in; 30s by default.
+    pub window: Option<Span>,
+    /// The first rest; 2s by default.
+    pub rest: Option<Span>,
+    /// The longest rest; 15s by default.
+    pub max_rest: Option<Span>,
+    /// How long a recovered target takes to its full share; 60s by default.
+    pub ramp: Option<Span>,
+}
+
+impl From<RawClass> for canon::FaultClass {
+    fn from(class: RawClass) -> Self {
+        match class {
+            RawClass::RateLimited => Self::RateLimited,
+            RawClass::QuotaExhausted => Self::QuotaExhausted,
+            RawClass::Overloaded => Self::Overloaded,
+            RawClass::ServerError => Self::ServerError,
+            RawClass::Unreachable => Self::Unreachable,
+            RawClass::TimedOut => Self::TimedOut,
+            RawClass::StreamBroken => Self::StreamBroken,
+            RawClass::BadAnswer => Self::BadAnswer,
+            RawClass::ContextExceeded => Self::ContextExceeded,
+            RawClass::ContentBlocked => Self::ContentBlocked,
+            RawClass::ModelMissing => Self::ModelMissing,
+            RawClass::AuthRejected => Self::AuthRejected,
+            RawClass::UnsupportedParameter => Self::UnsupportedParameter,
+            RawClass::InvalidRequest => Self::InvalidRequest,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
+
+use canon::Secret;
+use catalog::Provider;
+use dialect::profile::Profile;
+use health::{BreakerSettings, Health, ProviderHealth};
+use routing::{Credential, Model, ModelSettings, Target};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Most `provider/model` names kept resolved; a flood of invented names must not fill the memory.
+const MOST_DIRECT: usize = 1024;
+
+/// A configuration in force.
+pub struct Snapshot {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Callers; empty = open.
+    pub keys: Vec<CallerKey>,
+    /// Bounds of what callers may send.
+    pub limits: Limits,
+    /// How long streams may go on after SIGTERM.
+    pub drain: Duration,
+    /// How long connections are still accepted after SIGTERM.
+    pub drain_accept: Duration,
+    /// Faults to inject, by target id.
+    pub injections: BTreeMap<String, Injection>,
+    models: BTreeMap<String, Arc<Model>>,
+    pools: BTreeMap<String, Pool>,
+    health: Arc<Health>,
+    breaker: BreakerSettings,
+    direct_settings: ModelSettings,
+    direct: Mutex<BTreeMap<String, Arc<Model>>>,
+}
+
+/// What a snapshot is made of, models aside.
+pub(crate) struct Parts {
+    pub(crate) listen: SocketAddr,
+    pub(crate) keys: Vec<CallerKey>,
+    pub(crate) limits: Limits,
+    pub(crate) drain: Duration,
+    pub(crate) drain_accept: Duration,
+    pub(crate) health: Arc<Health>,
+    pub(crate) breaker: BreakerSettings,
+    pub(crate) direct: ModelSettings,
+    pub(crate) pools: BTreeMap<String, Pool>,
+}
+
+/// A configured provider with its credentials.
+pub(crate) struct Pool {
+    provider: Arc<Provider>,
+    credentials: Vec<Credential>,
+    health: Arc<ProviderHealth>,
+}
+
+impl Pool {
+    pub(crate) fn new(provider: Provider, keys: Vec<Secret>, health: &Health) -> Self {
+        let name = &provider.name;
+        let keys = if keys.is_empty() { vec![Secret::new("")] } else { keys };
+        let credentials = keys
+            .into_iter()
+            .map(|secret| {
+                let id = format!("{name}/{}", fingerprint(&secret));
+                Credential { health: health.credential(&id), id, secret }
+            })
+            .collect();
+        Self { health: health.provider(name), credentials, provider: Arc::new(provider) }
+    }
+}
+
+/// Eight hex digits of the key's hash: stable across reloads, tells keys apart, gives nothing away.
+fn fingerprint(secret: &Secret) -> String {
+    use sha2::{Digest, Sha256};
+    let hash: [u8; 32] = Sha256::digest(secret.expose().as_bytes()).into();
+    hash.iter().take(4).fold(String::new(), |mut text, byte| {
+        use fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// One caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerKey {
+    /// The name in logs.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// Models it may use; empty = all. A trailing `*` stands for any ending.
+    pub models: Vec<String>,
+}
+
+impl CallerKey {
+    /// Whether it may use a model.
+    pub fn allows(&self, model: &str) -> bool {
+        self.models.is_empty()
+            || self.models.iter().any(|allowed| match allowed.strip_suffix('*') {
+                Some(prefix) => model.starts_with(prefix),
+                None => allowed == model,
+            })
+    }
+}
+
+/// A fault to inject into a share of a target's calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Injection {
+    /// The simulator's name of it.
+    pub fault: String,
+    /// Share of calls, 0–100.
+    pub percent: f64,
+    /// From this long after the start.
+    pub from: Option<Duration>,
+    /// Until this long after the start.
+    pub until: Option<Duration>,
+    /// Seed of the draw.
+    pub seed: u64,
+}
+
+/// Bounds of what callers may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of a request body, after decompression.
+    pub body: usize,
+    /// Longest silence while a body arrives, and while a caller does not read.
+    pub caller_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 32 << 20, caller_idle: Duration::from_secs(30) }
+    }
+}
+
+/// A name that is neither a logical model nor `provider/model` of a configured provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownModel {
+    /// What was asked for.
+    pub asked: String,
+    /// What there is, at most ten names.
+    pub known: Vec<String>,
+    /// Configured providers.
+    pub providers: Vec<String>,
+}
+
+impl fmt::Display for UnknownModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: String = self.asked.chars().take(120).collect();
+        write!(f, "there is no model `{shown}`")?;
+        if !self.known.is_empty() {
+            write!(f, ": known are {}", self.known.join(", "))?;
+        }
+        write!(f, "; `provider/model` works for {}", self.providers.join(", "))
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            listen: parts.listen,
+            keys: parts.keys,
+            limits: parts.limits,
+            drain: parts.drain,
+            drain_accept: parts.drain_accept,
+            injections: BTreeMap::new(),
+            models: BTreeMap::new(),
+            pools: parts.pools,
+            health: parts.health,
+            breaker: parts.breaker,
+            direct_settings: parts.direct,
+            direct: Mutex::default(),
+        }
+    }
+
+    /// The logical models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// The configured providers, by name.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.pools.values().map(|pool| &pool.provider)
+    }
+
+    /// The model of a name: a logical one, else `provider/model`.
+    pub fn resolve(&self, name: &str) -> Result<Arc<Model>, UnknownModel> {
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = direct.get(name) {
+            return Ok(model.clone());
+        }
+        let target = name
+            .split_once('/')
+            .filter(|(_, model)| is_model_id(model))
+            .and_then(|(provider, model)| self.make_target(provider, model, None));
+        let Some(target) = target else { return Err(self.unknown(name)) };
+        let model = Arc::new(self.make_model(name, self.direct_settings.clone(), vec![Arc::new(target)]));
+        if direct.len() >= MOST_DIRECT {
+            direct.clear();
+        }
+        direct.insert(name.to_owned(), model.clone());
+        Ok(model)
+    }
+
+    fn unknown(&self, name: &str) -> UnknownModel {
+        UnknownModel {
+            asked: name.to_owned(),
+            known: self.models.keys().take(10).cloned().collect(),
+            providers: self.pools.keys().cloned().collect(),
+        }
+    }
+
+    pub(crate) fn pool(&self, provider: &str) -> Option<&Pool> {
+        self.pools.get(provider)
+    }
+
+    pub(crate) fn make_target(&self, provider: &str, model: &str, label: Option<&str>) -> Option<Target> {
+        let pool = self.pools.get(provider)?;
+        let known = pool.provider.model(model);
+        let id = match label {
+            Some(label) => format!("{provider}/{model}#{label}"),
+            None => format!("{provider}/{model}"),
+        };
+        Some(Target {
+            health: self.health.target(&id, &self.breaker),
+            id,
+            provider: pool.provider.clone(),
+            model: model.to_owned(),
+            profile: Arc::<Profile>::new(known.profile),
+            facts: known.facts,
+            credentials: pool.credentials.clone(),
+            weight: 1,
+            region: None,
+            why: None,
+            same_model: same_model(model),
+            provider_health: pool.health.clone(),
+        })
+    }
+
+    fn make_model(&self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) -> Model {
+        Model {
+            name: name.to_owned(),
+            settings,
+            targets,
+            budget: self.health.budget(name),
+            panic_gate: self.health.panic_gate(name),
+        }
+    }
+
+    pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) {
+        let model = self.make_model(name, settings, targets);
+        self.models.insert(name.to_owned(), Arc::new(model));
+    }
+}
+
+/// What may stand in a provider's model id: nothing that could leave its place in a path or a header.
+fn is_model_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= 256
+        && !id.contains("..")
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b))
+}
+
+/// The same model at two providers often differs in its vendor prefix alone: `deepseek/deepseek-v4`, `deepseek-v4`.
+fn same_model(id: &str) -> String {
+    id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase()
+}
