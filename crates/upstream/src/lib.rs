@@ -2,6 +2,30 @@
 //!
 //! The gateway sees one trait, [`Transport`]: the real one is here, the in-memory one is the simulator's, so the same
 //! pipeline runs over sockets and on virtual time.
+//!
+//! The way of a call: a pool per endpoint (`pool`) hands out a connection or asks for one to be made (`dial`, `tls`,
+//! `proxy`); the call crosses it (`http1`, `http2`); the answer's body gives the connection back when it was read to its
+//! end, and closes or resets it when it is dropped before. Nothing is retried here: the attempt machine decides.
+
+mod decode;
+mod dial;
+mod endpoint;
+mod fault;
+mod http1;
+mod http2;
+mod io;
+mod pool;
+mod proxy;
+mod request;
+mod settings;
+mod tls;
+mod transport;
+
+pub use endpoint::EndpointError;
+pub use pool::EndpointStats;
+pub use proxy::{ProxyError, ProxySettings};
+pub use settings::{Settings, SettingsError};
+pub use transport::Upstream;
 
 use bytes::Bytes;
 use canon::Fault;
