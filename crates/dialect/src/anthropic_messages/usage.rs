@@ -1,0 +1,97 @@
+//! `usage`: the API counts cached input apart from `input_tokens`; canonically it is included.
+
+use canon::Usage;
+use serde_json::{Map, Value};
+
+/// The counts as the API states them, gathered over the events of a stream: a later report replaces only what it
+/// states (older models and Vertex repeat nothing but `output_tokens` in `message_delta`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct WireUsage {
+    input: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    output: Option<u64>,
+    thinking: Option<u64>,
+}
+
+impl WireUsage {
+    /// Takes over what `usage` states.
+    pub(super) fn read(&mut self, usage: &Value) {
+        let pairs = [
+            (&mut self.input, usage.get("input_tokens")),
+            (&mut self.cache_read, usage.get("cache_read_input_tokens")),
+            (&mut self.cache_write, usage.get("cache_creation_input_tokens")),
+            (&mut self.output, usage.get("output_tokens")),
+            (&mut self.thinking, usage.pointer("/output_tokens_details/thinking_tokens")),
+        ];
+        for (held, stated) in pairs {
+            if let Some(count) = stated.and_then(Value::as_u64) {
+                *held = Some(count);
+            }
+        }
+    }
+
+    /// The counts so far, input summed.
+    pub(super) fn canonical(&self) -> Usage {
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        Usage {
+            input_tokens: self.input.map(|input| input.saturating_add(cached)),
+            cached_input_tokens: self.cache_read,
+            cache_write_tokens: self.cache_write,
+            output_tokens: self.output,
+            reasoning_tokens: self.thinking,
+            ..Usage::default()
+        }
+    }
+}
+
+/// The counts of one whole report.
+pub(super) fn read(usage: &Value) -> Usage {
+    let mut wire = WireUsage::default();
+    wire.read(usage);
+    wire.canonical()
+}
+
+/// Writes `usage`, cached input taken out of the input again. The two totals are required by the SDKs' types; an
+/// unknown one is 0.
+pub(super) fn write(usage: &Usage) -> Map<String, Value> {
+    let cached = usage.cached_input_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
+    let mut map = Map::new();
+    map.insert("input_tokens".to_owned(), usage.input_tokens.unwrap_or(0).saturating_sub(cached).into());
+    if let Some(count) = usage.cache_write_tokens {
+        map.insert("cache_creation_input_tokens".to_owned(), count.into());
+    }
+    if let Some(count) = usage.cached_input_tokens {
+        map.insert("cache_read_input_tokens".to_owned(), count.into());
+    }
+    map.insert("output_tokens".to_owned(), usage.output_tokens.unwrap_or(0).into());
+    if let Some(count) = usage.reasoning_tokens {
+        map.insert("output_tokens_details".to_owned(), serde_json::json!({ "thinking_tokens": count }));
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn cached_input_is_added_when_read_and_taken_out_when_written() {
+        let wire = json!({"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100,
+            "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}});
+        let usage = read(&wire);
+        assert_eq!(usage.input_tokens, Some(125));
+        assert_eq!((usage.output_tokens, usage.reasoning_tokens), (Some(9), Some(4)));
+        assert_eq!(Value::Object(write(&usage)), wire);
+    }
+
+    #[test]
+    fn a_report_of_output_alone_keeps_the_input_stated_before() {
+        let mut usage = WireUsage::default();
+        usage.read(&json!({"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 1}));
+        usage.read(&json!({"output_tokens": 12, "input_tokens": null}));
+        assert_eq!(usage.canonical().input_tokens, Some(10));
+        assert_eq!(usage.canonical().output_tokens, Some(12));
+    }
+}
