@@ -1,0 +1,419 @@
+//! What a stream or an answer of this dialect shows in passing, without building it.
+//!
+//! One pass of a typed reader over the frame both validates it and looks at the few fields that matter; nothing is
+//! allocated for a content frame but the list of choices. Frames with usage or an error are read in full.
+
+use super::answer_decode::{json_start, usage_of};
+use super::stream_decode::{error_in, residue_error};
+use super::{finish, usage};
+use crate::profile::Profile;
+use crate::{Sniffed, Sniffer, StreamEnd, sse};
+use canon::{FinishReason, Tag, Usage};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Watches one stream or one answer.
+#[derive(Debug)]
+pub(super) struct ChatSniffer {
+    reasoning_outside_output: bool,
+    usage: Usage,
+    candidates: Vec<Candidate>,
+    model_known: bool,
+    failed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    index: u32,
+    called: bool,
+    refused: bool,
+    finished: bool,
+}
+
+/// A value, as far as the gate cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Probe {
+    /// Absent, null, `false`, `""`, `[]` or `{}`.
+    #[default]
+    Nothing,
+    /// Text, a number, an object.
+    Something,
+    /// A list with something in it.
+    List,
+}
+
+/// A string, borrowed where it holds no escapes; anything else is no word.
+#[derive(Debug, Default)]
+struct Word<'a>(Option<Cow<'a, str>>);
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Probe,
+    error: Probe,
+    x_groq: Probe,
+    #[serde(borrow)]
+    object: Word<'a>,
+    #[serde(borrow)]
+    model: Word<'a>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Choice<'a> {
+    index: Option<u32>,
+    delta: Option<Delta>,
+    message: Option<Delta>,
+    #[serde(borrow)]
+    finish_reason: Word<'a>,
+    error: Probe,
+    usage: Probe,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Delta {
+    content: Probe,
+    refusal: Probe,
+    reasoning_content: Probe,
+    reasoning: Probe,
+    reasoning_details: Probe,
+    tool_calls: Probe,
+    function_call: Probe,
+    images: Probe,
+    audio: Probe,
+    annotations: Probe,
+}
+
+impl Sniffed {
+    fn blank() -> Self {
+        Self {
+            tag: None,
+            only_usage: false,
+            malformed: false,
+            usage: None,
+            finish: None,
+            error: None,
+            model: None,
+            terminator: false,
+        }
+    }
+}
+
+impl ChatSniffer {
+    pub(super) fn new(profile: &Profile) -> Self {
+        Self {
+            reasoning_outside_output: profile.reasoning_outside_output,
+            usage: Usage::default(),
+            candidates: Vec::new(),
+            model_known: false,
+            failed: false,
+        }
+    }
+
+    fn look(&mut self, event: &[u8], data: &[u8]) -> Sniffed {
+        let mut sniffed = Sniffed::blank();
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+            sniffed.malformed = true;
+            return sniffed;
+        };
+        if !self.model_known
+            && let Some(model) = chunk.model.0.as_deref().filter(|model| !model.is_empty())
+        {
+            self.model_known = true;
+            sniffed.model = Some(model.to_owned());
+        }
+        let choices = chunk.choices.as_deref().unwrap_or_default();
+        let may_fail = chunk.error != Probe::Nothing
+            || chunk.x_groq != Probe::Nothing
+            || choices.iter().any(|choice| choice.error != Probe::Nothing)
+            || (chunk.choices.is_none() && (event == b"error" || chunk.object.0.as_deref() == Some("error")));
+        let may_state_usage = chunk.usage != Probe::Nothing
+            || chunk.x_groq != Probe::Nothing
+            || choices.iter().any(|choice| choice.usage != Probe::Nothing);
+        if may_fail || may_state_usage {
+            self.look_closely(event, data, &mut sniffed);
+        }
+        let failed = sniffed.error.is_some();
+        let mut tag = None;
+        for (position, choice) in choices.iter().enumerate() {
+            tag = stronger(tag, self.choice(position, choice, data, failed, &mut sniffed));
+        }
+        sniffed.only_usage = choices.is_empty() && sniffed.usage.is_some() && !failed;
+        sniffed.tag = Some(match tag {
+            _ if failed => Tag::Fault,
+            Some(tag) => tag,
+            None if sniffed.finish.is_some() => Tag::Done,
+            None if sniffed.only_usage => Tag::Usage,
+            None => Tag::Prelude,
+        });
+        sniffed.terminator = sniffed.finish.is_some() && self.is_complete();
+        sniffed
+    }
+
+    /// Reads a frame in full: it states usage, or a failure.
+    fn look_closely(&mut self, event: &[u8], data: &[u8], sniffed: &mut Sniffed) {
+        let Ok(frame) = serde_json::from_slice::<Map<String, Value>>(data) else { return };
+        if let Some(stated) = usage_of(&frame) {
+            self.usage.update(&usage::decode(stated, self.reasoning_outside_output));
+            sniffed.usage = Some(self.usage.clone());
+        }
+        sniffed.error = error_in(event, &frame);
+        self.failed |= sniffed.error.is_some();
+    }
+
+    fn choice(
+        &mut self,
+        position: usize,
+        choice: &Choice<'_>,
+        data: &[u8],
+        failed: bool,
+        sniffed: &mut Sniffed,
+    ) -> Option<Tag> {
+        let index = choice.index.unwrap_or_else(|| u32::try_from(position).unwrap_or(u32::MAX));
+        let place = match self.candidates.iter().position(|candidate| candidate.index == index) {
+            Some(place) => place,
+            None => {
+                self.candidates.push(Candidate { index, called: false, refused: false, finished: false });
+                self.candidates.len() - 1
+            }
+        };
+        let candidate = self.candidates.get_mut(place)?;
+        let mut tag = None;
+        if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
+            candidate.called |= delta.calls();
+            candidate.refused |= delta.refusal != Probe::Nothing;
+            tag = delta.tag(data);
+        }
+        let native = choice.finish_reason.0.as_deref().unwrap_or_default();
+        if let Some(reason) = finish::decode(native).filter(|_| !failed && !candidate.finished) {
+            candidate.finished = true;
+            let reason = finish::settle(reason, candidate.called, candidate.refused);
+            sniffed.finish.get_or_insert_with(|| (reason, native.to_owned()));
+        }
+        tag
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.failed && !self.candidates.is_empty() && self.candidates.iter().all(|candidate| candidate.finished)
+    }
+}
+
+/// What shows more of the answer: content before calls before reasoning.
+fn stronger(one: Option<Tag>, other: Option<Tag>) -> Option<Tag> {
+    let rank = |tag: Option<Tag>| match tag {
+        Some(Tag::Content) => 3,
+        Some(Tag::Tool) => 2,
+        Some(_) => 1,
+        None => 0,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+impl Delta {
+    fn calls(&self) -> bool {
+        self.tool_calls == Probe::List || self.function_call != Probe::Nothing
+    }
+
+    fn tag(&self, data: &[u8]) -> Option<Tag> {
+        let shown = [self.refusal, self.images, self.audio, self.annotations];
+        let thought = [self.reasoning_content, self.reasoning, self.reasoning_details];
+        if self.content == Probe::Something || shown.iter().any(|probe| *probe != Probe::Nothing) {
+            Some(Tag::Content)
+        } else if self.content == Probe::List {
+            list_content(data)
+        } else if self.calls() {
+            Some(Tag::Tool)
+        } else if thought.iter().any(|probe| *probe != Probe::Nothing) {
+            Some(Tag::Reasoning)
+        } else {
+            None
+        }
+    }
+}
+
+/// List content (Mistral) is reasoning if it holds nothing but thinking.
+fn list_content(data: &[u8]) -> Option<Tag> {
+    let frame: Value = serde_json::from_slice(data).ok()?;
+    let choices = frame.get("choices").and_then(Value::as_array).into_iter().flatten();
+    let mut tag = None;
+    for choice in choices {
+        let message = choice.get("delta").or_else(|| choice.get("message"));
+        let chunks = message.and_then(|message| message.get("content")).and_then(Value::as_array);
+        for chunk in chunks.into_iter().flatten() {
+            match (chunk.get("type").and_then(Value::as_str), chunk.get("text").and_then(Value::as_str)) {
+                (Some("thinking"), _) => tag = stronger(tag, Some(Tag::Reasoning)),
+                (Some("text"), Some("")) => {}
+                _ => tag = Some(Tag::Content),
+            }
+        }
+    }
+    tag
+}
+
+impl Sniffer for ChatSniffer {
+    fn sniff(&mut self, frame: &sse::Frame) -> Sniffed {
+        let data = frame.data.trim_ascii();
+        if data == b"[DONE]" {
+            // Without a finish reason before it this ends a stream that failed: there is nothing to forward.
+            let complete = self.is_complete();
+            return Sniffed { tag: complete.then_some(Tag::Done), terminator: complete, ..Sniffed::blank() };
+        }
+        if data.is_empty() {
+            return Sniffed::blank();
+        }
+        self.look(&frame.event, data)
+    }
+
+    /// `tag` is `None` when nothing was answered; `finish` then stays only if it says why (length, filter, failure).
+    fn sniff_answer(&mut self, body: &[u8]) -> Sniffed {
+        let mut sniffed = self.look(b"", json_start(body));
+        sniffed.only_usage = false;
+        if sniffed.malformed || sniffed.error.is_some() {
+            return sniffed;
+        }
+        if matches!(sniffed.tag, Some(Tag::Prelude | Tag::Usage | Tag::Done) | None) {
+            sniffed.tag = None;
+            let silent = |(reason, _): &(FinishReason, String)| match reason {
+                FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Pause | FinishReason::Other => true,
+                FinishReason::Length
+                | FinishReason::ContextFull
+                | FinishReason::ContentFilter
+                | FinishReason::BrokenOutput
+                | FinishReason::ProviderError => false,
+            };
+            sniffed.finish = sniffed.finish.filter(|finish| !silent(finish));
+            sniffed.terminator = false;
+        }
+        sniffed
+    }
+
+    fn end(&mut self, residue: &[u8]) -> StreamEnd {
+        for line in residue.split(|byte| *byte == b'\n' || *byte == b'\r') {
+            let data = line.strip_prefix(b"data:").unwrap_or(line).trim_ascii();
+            if data.starts_with(b"{")
+                && let Some(error) = self.look(b"", data).error
+            {
+                return StreamEnd::Error(error);
+            }
+        }
+        if let Some(error) = residue_error(residue) {
+            return StreamEnd::Error(error);
+        }
+        if self.is_complete() { StreamEnd::Complete } else { StreamEnd::Incomplete }
+    }
+}
+
+impl<'de> Deserialize<'de> for Probe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ProbeVisitor)
+    }
+}
+
+struct ProbeVisitor;
+
+impl<'de> Visitor<'de> for ProbeVisitor {
+    type Value = Probe;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Probe, E> {
+        Ok(Probe::Nothing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Probe, E> {
+        Ok(if value { Probe::Something } else { Probe::Nothing })
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Probe, E> {
+        Ok(Probe::Something)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Probe, E> {
+        Ok(Probe::Something)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Probe, E> {
+        Ok(Probe::Something)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Probe, E> {
+        Ok(if text.is_empty() { Probe::Nothing } else { Probe::Something })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Probe, A::Error> {
+        let mut probe = Probe::Nothing;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            probe = Probe::List;
+        }
+        Ok(probe)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
+        let mut probe = Probe::Nothing;
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            probe = Probe::Something;
+        }
+        Ok(probe)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor).map(Word)
+    }
+}
+
+struct WordVisitor;
+
+impl<'de> Visitor<'de> for WordVisitor {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
