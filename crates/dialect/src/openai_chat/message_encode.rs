@@ -163,7 +163,7 @@ impl Writer<'_, '_> {
             // Nothing of this turn can be said here; an empty assistant turn is refused by most targets.
             return Ok(());
         }
-        self.refusals(refusals, &mut parts, &mut fields);
+        place_refusals(&refusals, &mut parts, &mut fields);
         let content =
             self.assistant_content(parts, !calls.is_empty() || fields.iter().any(|(key, _)| *key == "refusal"));
         fields.insert(0, ("content", content));
@@ -172,15 +172,6 @@ impl Writer<'_, '_> {
         }
         self.push(message, "assistant", fields, path);
         Ok(())
-    }
-
-    /// One refusal is the message's field; several, or one before text, stand among the parts.
-    fn refusals(&self, refusals: Vec<String>, parts: &mut Vec<Value>, fields: &mut Vec<(&'static str, Value)>) {
-        match refusals.as_slice() {
-            [] => {}
-            [one] => fields.push(("refusal", Value::String(one.clone()))),
-            many => parts.extend(many.iter().map(|text| json!({"type": "refusal", "refusal": text}))),
-        }
     }
 
     fn assistant_content(&self, parts: Vec<Value>, may_be_null: bool) -> Value {
@@ -347,6 +338,15 @@ fn plain(parts: Vec<Value>) -> Value {
             one.get("text").cloned().unwrap_or_else(|| Value::String(String::new()))
         }
         _ => Value::Array(parts),
+    }
+}
+
+/// One refusal is the message's field; several stand among the parts.
+fn place_refusals(refusals: &[String], parts: &mut Vec<Value>, fields: &mut Vec<(&'static str, Value)>) {
+    match refusals {
+        [] => {}
+        [one] => fields.push(("refusal", Value::String(one.clone()))),
+        many => parts.extend(many.iter().map(|text| json!({"type": "refusal", "refusal": text}))),
     }
 }
 

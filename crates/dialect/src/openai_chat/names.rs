@@ -6,6 +6,7 @@
 
 use super::ids;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 const LONGEST: usize = 64;
 const MARK: &str = "--esc";
@@ -29,7 +30,7 @@ pub(super) fn to_wire(name: &str) -> WireName<'_> {
         if byte.is_ascii_alphanumeric() || byte == b'_' {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("-{byte:02x}-"));
+            let _infallible = write!(escaped, "-{byte:02x}-");
         }
     }
     escaped.push_str(MARK);
@@ -38,7 +39,7 @@ pub(super) fn to_wire(name: &str) -> WireName<'_> {
     }
     let mut short: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(55).collect();
-    short.push_str(&format!("_{:08x}", ids::hash(&[name]) & 0xffff_ffff));
+    let _infallible = write!(short, "_{:08x}", ids::hash(&[name]) & 0xffff_ffff);
     WireName { name: Cow::Owned(short), lossy: true }
 }
 

@@ -133,8 +133,8 @@ fn thinking(value: &Value) -> Part {
 mod tests {
     use super::*;
 
-    fn one(value: Value) -> Part {
-        content(json!([value]), "messages[0].content").unwrap().remove(0)
+    fn one(value: impl Into<Value>) -> Part {
+        content(Value::Array(vec![value.into()]), "messages[0].content").unwrap().remove(0)
     }
 
     fn complaint(value: Value) -> BadRequest {

@@ -4,7 +4,7 @@
 //! allocated for a content frame but the list of choices. Frames with usage or an error are read in full.
 
 use super::answer_decode::{json_start, usage_of};
-use super::stream_decode::{error_in, residue_error};
+use super::stream_decode::{MOST_CANDIDATES, error_in, residue_error};
 use super::{finish, usage};
 use crate::profile::Profile;
 use crate::{Sniffed, Sniffer, StreamEnd, sse};
@@ -175,14 +175,12 @@ impl ChatSniffer {
         sniffed: &mut Sniffed,
     ) -> Option<Tag> {
         let index = choice.index.unwrap_or_else(|| u32::try_from(position).unwrap_or(u32::MAX));
-        let place = match self.candidates.iter().position(|candidate| candidate.index == index) {
-            Some(place) => place,
-            None => {
-                self.candidates.push(Candidate { index, called: false, refused: false, finished: false });
-                self.candidates.len() - 1
-            }
-        };
-        let candidate = self.candidates.get_mut(place)?;
+        let known = self.candidates.iter().position(|candidate| candidate.index == index);
+        if known.is_none() && self.candidates.len() < MOST_CANDIDATES {
+            self.candidates.push(Candidate { index, called: false, refused: false, finished: false });
+        }
+        let place = known.unwrap_or(self.candidates.len() - 1);
+        let candidate = self.candidates.get_mut(place).filter(|candidate| candidate.index == index)?;
         let mut tag = None;
         if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
             candidate.called |= delta.calls();

@@ -20,9 +20,20 @@ pub(super) struct Decoder {
     started: bool,
     head: Head,
     candidates: Vec<Candidate>,
+    end: End,
+}
+
+/// `OpenAI` allows 128 choices; a stream that numbers more is not one.
+pub(super) const MOST_CANDIDATES: usize = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not yet.
+    Open,
     /// The provider reported a failure: no end of this stream is a good one.
-    failed: bool,
-    done: bool,
+    Failed,
+    /// `Done` was emitted.
+    Done,
 }
 
 #[derive(Debug, Default)]
@@ -58,14 +69,13 @@ impl Decoder {
             started: false,
             head: Head::default(),
             candidates: Vec::new(),
-            failed: false,
-            done: false,
+            end: End::Open,
         }
     }
 
     fn data(&mut self, event: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), Malformed> {
         let data = data.trim_ascii();
-        if self.done || data.is_empty() {
+        if self.end == End::Done || data.is_empty() {
             return Ok(());
         }
         if data == b"[DONE]" {
@@ -76,15 +86,15 @@ impl Decoder {
         let value: Value =
             serde_json::from_slice(data).map_err(|error| Malformed(format!("not valid JSON: {error}")))?;
         let Value::Object(frame) = value else { return Err(Malformed("not a JSON object".to_owned())) };
-        self.frame(event, frame, out);
+        self.frame(event, &frame, out);
         Ok(())
     }
 
-    fn frame(&mut self, event: &[u8], frame: Map<String, Value>, out: &mut Vec<Event>) {
-        self.learn_head(&frame);
-        let error = error_in(event, &frame);
+    fn frame(&mut self, event: &[u8], frame: &Map<String, Value>, out: &mut Vec<Event>) {
+        self.learn_head(frame);
+        let error = error_in(event, frame);
         let choices = frame.get("choices").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let stated = usage_of(&frame);
+        let stated = usage_of(frame);
         if !choices.is_empty() || (stated.is_some() && error.is_none()) {
             self.start(out);
         }
@@ -98,7 +108,7 @@ impl Decoder {
             self.finish_held(out);
         }
         if let Some(error) = error {
-            self.failed = true;
+            self.end = End::Failed;
             out.push(Event::Error(error));
         }
     }
@@ -132,20 +142,14 @@ impl Decoder {
 
     fn choice(&mut self, position: usize, choice: &Value, failed: bool, out: &mut Vec<Event>) {
         let index = index(choice, position);
-        let place = match self.candidates.iter().position(|candidate| candidate.index == index) {
-            Some(place) => place,
-            None => {
-                self.candidates.push(Candidate {
-                    index,
-                    calls: ToolCalls::default(),
-                    details: Details::default(),
-                    refused: false,
-                    finish: Finish::Open,
-                });
-                self.candidates.len() - 1
-            }
+        let known = self.candidates.iter().position(|candidate| candidate.index == index);
+        if known.is_none() && self.candidates.len() < MOST_CANDIDATES {
+            self.candidates.push(Candidate::new(index));
+        }
+        let place = known.unwrap_or(self.candidates.len() - 1);
+        let Some(candidate) = self.candidates.get_mut(place).filter(|candidate| candidate.index == index) else {
+            return;
         };
-        let Some(candidate) = self.candidates.get_mut(place) else { return };
         if let Some(delta) = choice.get("delta").or_else(|| choice.get("message")).and_then(Value::as_object) {
             candidate.delta(delta, out);
         }
@@ -171,8 +175,8 @@ impl Decoder {
     /// Emits `Done` if every candidate begun is finished.
     fn complete(&mut self, out: &mut Vec<Event>) {
         let finished = self.candidates.iter().all(|candidate| matches!(candidate.finish, Finish::Emitted));
-        if !self.done && !self.failed && !self.candidates.is_empty() && finished {
-            self.done = true;
+        if self.end == End::Open && !self.candidates.is_empty() && finished {
+            self.end = End::Done;
             out.push(Event::Done);
         }
     }
@@ -191,8 +195,8 @@ impl StreamDecoder for Decoder {
                 let _skipped = self.data(b"", data, out);
             }
         }
-        if let Some(error) = residue_error(residue).filter(|_| !self.failed && !self.done) {
-            self.failed = true;
+        if let Some(error) = residue_error(residue).filter(|_| self.end == End::Open) {
+            self.end = End::Failed;
             out.push(Event::Error(error));
         }
         self.finish_held(out);
@@ -237,6 +241,10 @@ pub(super) fn error_in(event: &[u8], frame: &Map<String, Value>) -> Option<Value
 }
 
 impl Candidate {
+    fn new(index: u32) -> Self {
+        Self { index, calls: ToolCalls::default(), details: Details::default(), refused: false, finish: Finish::Open }
+    }
+
     fn is_open(&self) -> bool {
         !matches!(self.finish, Finish::Emitted)
     }

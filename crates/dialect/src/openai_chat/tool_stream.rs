@@ -57,7 +57,7 @@ impl ToolCalls {
             arguments: text(inner.and_then(|inner| inner.get(if custom.is_some() { "input" } else { "arguments" }))),
             custom: custom.is_some(),
         };
-        self.take(fragment, candidate, out);
+        self.take(&fragment, candidate, out);
     }
 
     /// Reads the deprecated `delta.function_call`: one call, without id.
@@ -69,11 +69,11 @@ impl ToolCalls {
             arguments: arguments(function.get("arguments")),
             custom: false,
         };
-        self.take(fragment, candidate, out);
+        self.take(&fragment, candidate, out);
     }
 
-    fn take(&mut self, fragment: Fragment<'_>, candidate: u32, out: &mut Vec<Event>) {
-        let position = self.position(&fragment);
+    fn take(&mut self, fragment: &Fragment<'_>, candidate: u32, out: &mut Vec<Event>) {
+        let position = self.position(fragment);
         if let Some(call) = self.calls.get_mut(position) {
             if call.id.is_none() {
                 call.id = fragment.id.map(str::to_owned);
