@@ -180,7 +180,7 @@ impl Permit {
                 inner.slow_until = Some(now + SLOW);
             }
             Lesson::RateParked | Lesson::QuotaParked | Lesson::CredentialOff | Lesson::Quality | Lesson::Nothing => {
-                inner.breaker.released(self.ticket)
+                inner.breaker.released(self.ticket);
             }
         }
         drop(inner);

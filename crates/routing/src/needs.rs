@@ -4,6 +4,7 @@ use dialect::scan::Scan;
 
 /// Needs of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a request, each read by name")]
 pub struct Needs {
     /// Prompt tokens, an estimate.
     pub estimated_tokens: u64,

@@ -57,11 +57,10 @@ impl ExclusionReason {
             Self::WindowTooSmall { .. } => "context_window",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::ProbeInFlight | Self::AwaitsProbe => "half_open",
-            Self::ModelMissing { .. } => "model_missing",
+            Self::ModelMissing { .. } | Self::Parked { reason: ParkReason::NotEntitled, .. } => "model_missing",
             Self::Parked { reason: ParkReason::RateLimited, .. } => "rate_limited",
             Self::Parked { reason: ParkReason::QuotaExhausted, .. } => "quota_exhausted",
             Self::Parked { reason: ParkReason::AuthRejected, .. } => "auth_rejected",
-            Self::Parked { reason: ParkReason::NotEntitled, .. } => "model_missing",
             Self::NoCredential => "no_credential",
         }
     }
@@ -92,7 +91,7 @@ impl ExclusionReason {
     }
 
     /// The reason in words.
-    fn describe(&self, now: Instant) -> String {
+    pub(crate) fn describe(&self, now: Instant) -> String {
         let in_seconds = |until: &Instant| seconds(until.saturating_since(now));
         match self {
             Self::Lacks { capability } => format!("does not take {capability}"),

@@ -1,5 +1,26 @@
-//! The attempt machine.
+//! The attempt machine: one exchange from plan to settle.
+//!
+//! ```text
+//!  Begin ─▶ Try ─▶ fault ─▶ same once │ other credential │ wait │ next candidate ─▶ Try … ─▶ GiveUp
+//!            │ first content (the caller streams)
+//!            ▼
+//!          Commit ─▶ Completed ─▶ Done
+//!            └─────▶ fault ─▶ End
+//! ```
+//!
+//! The rules that do not bend: one attempt in flight unless a probe is hedged; none is started after the commit; no
+//! target is tried twice for a fault that excludes it; nothing is started after the deadline; every permit is settled
+//! once. Permits live in [`record::Running`] and are released by their own drop, so a machine that is dropped in any
+//! state (the caller hung up, a panic unwound) leaves health as it found it.
+//!
+//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; what the caller is told is
+//! `give_up.rs`.
 
+mod give_up;
+mod limits;
+mod record;
+mod rules;
+mod start;
 mod types;
 
 pub use types::{
@@ -7,8 +28,35 @@ pub use types::{
 };
 
 use crate::{Model, Plan};
-use canon::{AttemptReport, Instant};
+use canon::{Fault, FaultClass, Instant, Origin, Phase};
+use record::{Record, Running, Track};
+use rules::{SameOnce, Then};
+use start::{NotStarted, Order};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Full jitter before the same target is asked again.
+const SAME_TARGET_JITTER: Duration = Duration::from_millis(50);
+/// Attempts one exchange makes at one target for faults of a credential.
+const MAX_CREDENTIALS: u32 = 3;
+/// Attempts one exchange makes at one target that limits or is short of capacity.
+const MAX_LIMITED: u32 = 2;
+
+/// What follows a wait.
+#[derive(Debug)]
+enum Pending {
+    /// This attempt.
+    Start { order: Order },
+    /// The next candidate, of this model first.
+    Advance { same_model: Option<String> },
+}
+
+/// A window that was too small for the prompt.
+#[derive(Debug)]
+struct TooSmall {
+    window: Option<u64>,
+    same_model: String,
+}
 
 /// Takes one exchange from plan to settle.
 #[derive(Debug)]
@@ -16,38 +64,349 @@ pub struct Machine {
     model: Arc<Model>,
     plan: Plan,
     facts: ExchangeFacts,
+    rng: fastrand::Rng,
+    tracks: Vec<Track>,
+    running: Vec<Running>,
+    records: Vec<Record>,
+    pending: Option<(Instant, Pending)>,
+    too_small: Vec<TooSmall>,
+    /// Attempts that reached a model's work.
+    worked: u32,
+    served: Option<AttemptId>,
+    cursor: TranscriptCursor,
+    over: bool,
 }
 
 impl Machine {
     /// A machine that has not begun: send it [`Event::Begin`].
     pub fn new(model: Arc<Model>, plan: Plan, facts: ExchangeFacts) -> Self {
-        Self { model, plan, facts }
-    }
-
-    /// Answers an event with the one thing to do now.
-    pub fn next(&mut self, event: Event, now: Instant) -> Action {
-        let _ = (event, now, &self.model, &self.facts);
-        Action::Done
-    }
-
-    /// Every attempt so far, in order.
-    pub fn attempts(&self) -> Vec<AttemptReport> {
-        Vec::new()
-    }
-
-    /// Who serves, once that is decided.
-    pub fn served_by(&self) -> Option<Served> {
-        None
-    }
-
-    /// Why another target than the primary serves, as a short code (a fault class or a standing); `None` when the
-    /// primary serves or nobody does.
-    pub fn fallback_reason(&self) -> Option<&'static str> {
-        None
+        Self {
+            tracks: plan.candidates.iter().map(|candidate| Track::new(candidate.target)).collect(),
+            rng: fastrand::Rng::with_seed(facts.seed),
+            model,
+            plan,
+            facts,
+            running: Vec::new(),
+            records: Vec::new(),
+            pending: None,
+            too_small: Vec::new(),
+            worked: 0,
+            served: None,
+            cursor: TranscriptCursor::default(),
+            over: false,
+        }
     }
 
     /// The plan it carries out.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Answers an event with the one thing to do now.
+    pub fn next(&mut self, event: Event, now: Instant) -> Action {
+        if self.over {
+            return Action::Done;
+        }
+        match event {
+            Event::Begin => self.begin(now),
+            Event::Failed { attempt, fault, altered } => self.failed(attempt, fault, altered, now),
+            Event::FirstContent { attempt } => self.first_content(attempt, now),
+            Event::Progress { attempt, cursor } => {
+                if self.served == Some(attempt) {
+                    self.cursor = cursor;
+                }
+                self.steady()
+            }
+            Event::Completed { attempt } => self.completed(attempt, now),
+            Event::Elapsed => self.elapsed(now),
+            Event::HungUp => self.hung_up(now),
+            Event::DeadlinePassed => self.deadline_passed(now),
+        }
+    }
+
+    fn begin(&mut self, now: Instant) -> Action {
+        if !self.records.is_empty() || self.pending.is_some() {
+            return self.steady();
+        }
+        if !self.facts.is_callers_retry {
+            self.model.budget.deposit(self.facts.cost, now);
+        }
+        self.advance(None, now)
+    }
+
+    fn failed(&mut self, attempt: AttemptId, fault: Fault, altered: bool, now: Instant) -> Action {
+        let Some(running) = self.take(attempt) else { return self.steady() };
+        let was_probe = running.permit.is_probe();
+        let track = running.track;
+        self.settle_failure(running, &fault, now);
+        if self.served == Some(attempt) {
+            return self.end(fault);
+        }
+        let rule = rules::rule(&self.model, &fault, altered);
+        match rule.then {
+            Then::Stop | Then::StopUnlessAltered => return self.give_up_stopped(attempt, now),
+            Then::Settle => return self.settle(now),
+            Then::NextLarger => self.rule_out_windows(track),
+            Then::Next | Then::NextSameModelFirst => {}
+        }
+        if !self.running.is_empty() {
+            self.close(track);
+            return self.steady();
+        }
+        if now >= self.facts.deadline {
+            return self.deadline_passed(now);
+        }
+        self.same_target(track, rule, &fault, was_probe, now).unwrap_or_else(|| {
+            self.close(track);
+            self.next_target(track, rule.then, &fault, now)
+        })
+    }
+
+    /// Another go at the target that has just failed, where its fault allows one.
+    fn same_target(
+        &mut self,
+        track: usize,
+        rule: rules::Rule,
+        fault: &Fault,
+        was_probe: bool,
+        now: Instant,
+    ) -> Option<Action> {
+        let (attempts, retried) = self.tracks.get(track).map(|it| (it.attempts, it.retried))?;
+        let again = match rule.same_once {
+            SameOnce::Never => None,
+            SameOnce::Jittered => Some(SAME_TARGET_JITTER.mul_f64(self.rng.f64())),
+            SameOnce::IfStale => fault.stale_connection.then_some(Duration::ZERO),
+        };
+        if let Some(pause) = again
+            && !retried
+            && !was_probe
+            && !self.work_is_spent()
+            && now + pause < self.facts.deadline
+            && self.model.budget.try_charge(self.facts.cost, now)
+        {
+            let credential = self.tracks.get(track).and_then(|it| it.tried_credentials.last().copied());
+            return self.once_more(track, credential, now + pause, now);
+        }
+        let most = if fault.class == FaultClass::RateLimited { MAX_LIMITED } else { MAX_CREDENTIALS };
+        if rule.other_credential
+            && attempts < most
+            && let Some(credential) = self.other_credential(track, now)
+            && let Ok(start) = self.start(Order::again(track, Some(credential)), now)
+        {
+            return Some(Action::Try(start));
+        }
+        if rule.waits {
+            return self.wait_for_hint(track, fault, now);
+        }
+        None
+    }
+
+    /// Waits out a rate limit on its target although others exist, because the operator says so.
+    fn wait_for_hint(&mut self, track: usize, fault: &Fault, now: Instant) -> Option<Action> {
+        let hint = fault.retry_after?;
+        let until = now + hint;
+        let tracked = self.tracks.get_mut(track)?;
+        tracked.limited_until = Some(until);
+        let max_wait = self.model.settings.on.policy(FaultClass::RateLimited).max_wait?;
+        let spent = tracked.attempts >= MAX_LIMITED || tracked.retried;
+        if spent || hint > max_wait || until >= self.facts.deadline {
+            return None;
+        }
+        if !self.model.budget.try_charge(self.facts.cost, now) {
+            return None;
+        }
+        self.once_more(track, None, until, now)
+    }
+
+    fn once_more(&mut self, track: usize, credential: Option<usize>, at: Instant, now: Instant) -> Option<Action> {
+        self.tracks.get_mut(track)?.retried = true;
+        let order = Order::again(track, credential);
+        if at > now {
+            return Some(self.wait(at, Pending::Start { order }));
+        }
+        self.start(order, now).ok().map(Action::Try)
+    }
+
+    fn next_target(&mut self, track: usize, then: Then, fault: &Fault, now: Instant) -> Action {
+        let failed = self.tracks.get(track).and_then(|it| self.model.targets.get(it.target));
+        let same_model = failed.filter(|_| then == Then::NextSameModelFirst).map(|target| target.same_model.clone());
+        let delay = self.model.settings.on.policy(fault.class).delay;
+        if delay.is_zero() {
+            return self.advance(same_model.as_deref(), now);
+        }
+        let until = (now + delay).min(self.facts.deadline);
+        self.wait(until, Pending::Advance { same_model })
+    }
+
+    fn elapsed(&mut self, now: Instant) -> Action {
+        if let Some((until, pending)) = self.pending.take() {
+            if now < until {
+                self.pending = Some((until, pending));
+                return Action::Wait { until };
+            }
+            if now >= self.facts.deadline {
+                return self.deadline_passed(now);
+            }
+            return match pending {
+                Pending::Advance { same_model } => self.advance(same_model.as_deref(), now),
+                Pending::Start { order } => match self.start(order, now) {
+                    Ok(start) => Action::Try(start),
+                    Err(NotStarted::Passed | NotStarted::Parked(_)) => {
+                        self.close(order.track);
+                        self.advance(None, now)
+                    }
+                },
+            };
+        }
+        let due = self.running.iter().any(|running| running.hedge_at.is_some_and(|at| now >= at));
+        if due && self.running.len() == 1 && self.served.is_none() && now < self.facts.deadline {
+            return self.hedge(now);
+        }
+        self.steady()
+    }
+
+    fn first_content(&mut self, attempt: AttemptId, now: Instant) -> Action {
+        let Some(running) = self.running.iter_mut().find(|running| running.attempt == attempt) else {
+            return self.steady();
+        };
+        running.permit.first_token(now);
+        running.hedge_at = None;
+        let credential = running.credential;
+        if let Some(record) = self.record_mut(attempt)
+            && record.first_content.is_none()
+        {
+            record.first_content = Some(now);
+            record.last = now;
+        }
+        self.answered(attempt, credential, now);
+        if !self.facts.needs.streamed || self.served.is_some() {
+            return self.steady();
+        }
+        self.served = Some(attempt);
+        let cancel = self.cancel_all_but(attempt, now);
+        Action::Commit { attempt, cancel }
+    }
+
+    fn completed(&mut self, attempt: AttemptId, now: Instant) -> Action {
+        let Some(running) = self.take(attempt) else { return self.steady() };
+        let credential = running.credential;
+        running.permit.succeeded(now);
+        if let Some(record) = self.record_mut(attempt) {
+            record.last = now;
+        }
+        self.answered(attempt, credential, now);
+        self.served = Some(attempt);
+        self.settle(now)
+    }
+
+    fn hung_up(&mut self, now: Instant) -> Action {
+        self.settle(now)
+    }
+
+    /// Ends the exchange: with an honest end after the commit, with a 504 before it.
+    fn deadline_passed(&mut self, now: Instant) -> Action {
+        let limit = self.facts.deadline.saturating_since(self.facts.started);
+        let fault = Fault::timed_out(Phase::Deadline, limit);
+        for running in std::mem::take(&mut self.running) {
+            self.settle_failure(running, &fault, now);
+        }
+        if self.served.is_some() { self.end(fault) } else { self.give_up_deadline(now) }
+    }
+
+    fn settle(&mut self, now: Instant) -> Action {
+        self.cancel_running(None, now);
+        self.pending = None;
+        self.over = true;
+        Action::Done
+    }
+
+    /// What a running machine answers to news that changes nothing.
+    fn steady(&self) -> Action {
+        match &self.pending {
+            Some((until, _)) => Action::Wait { until: *until },
+            None => Action::Continue { hedge_at: self.running.iter().find_map(|running| running.hedge_at) },
+        }
+    }
+
+    fn take(&mut self, attempt: AttemptId) -> Option<Running> {
+        let index = self.running.iter().position(|running| running.attempt == attempt)?;
+        Some(self.running.remove(index))
+    }
+
+    /// Gives the permit its verdict and tells credential and provider what the fault teaches.
+    fn settle_failure(&mut self, running: Running, fault: &Fault, now: Instant) {
+        let Some(record) = self.records.get_mut(running.attempt.0 as usize) else { return };
+        record.fault = Some(fault.clone());
+        record.last = now;
+        let target = Arc::clone(&record.target);
+        // A limit that comes from the caller's deadline says something about the target only if the target was silent
+        // for as long as it is ever given; else short deadlines could open breakers.
+        let silence = now.saturating_since(record.started);
+        let is_to_blame = match fault.phase {
+            Some(Phase::Attempt | Phase::Deadline) => {
+                record.first_content.is_none()
+                    && silence >= limits::first_token(&self.model, &target, &self.facts.needs)
+            }
+            Some(Phase::Connect | Phase::FirstToken | Phase::Response | Phase::Idle) | None => true,
+        };
+        if is_to_blame {
+            running.permit.failed(fault, now);
+        } else {
+            running.permit.cancelled();
+        }
+        if let Some(credential) = target.credentials.get(running.credential) {
+            credential.health.learn(&target.model, fault, now);
+        }
+        if fault.class == FaultClass::Unreachable {
+            target.provider_health.unreachable(&target.id, now);
+        } else if fault.status.is_some() {
+            target.provider_health.answered();
+        }
+        let reached_work = rules::reached_work(fault);
+        self.worked += u32::from(reached_work);
+        if let Some(track) = self.tracks.get_mut(running.track) {
+            track.reached_work |= reached_work;
+            track.last_fault = Some(fault.clone());
+        }
+    }
+
+    /// Credential and provider did their part.
+    fn answered(&self, attempt: AttemptId, credential: usize, now: Instant) {
+        let Some(target) = self.record(attempt).map(|record| &record.target) else { return };
+        target.provider_health.answered();
+        if let Some(credential) = target.credentials.get(credential) {
+            credential.health.succeeded(&target.model, now);
+        }
+    }
+
+    fn cancel_all_but(&mut self, winner: AttemptId, now: Instant) -> Option<AttemptId> {
+        let loser = self.running.iter().map(|running| running.attempt).find(|attempt| *attempt != winner);
+        self.cancel_running(Some(winner), now);
+        loser
+    }
+
+    fn cancel_running(&mut self, keep: Option<AttemptId>, now: Instant) {
+        let (kept, cancelled) =
+            std::mem::take(&mut self.running).into_iter().partition(|running: &Running| Some(running.attempt) == keep);
+        self.running = kept;
+        for running in cancelled {
+            let fault = Fault::new(FaultClass::Cancelled, Origin::Mainstay, "");
+            if let Some(track) = self.tracks.get_mut(running.track) {
+                track.last_fault.get_or_insert_with(|| fault.clone());
+            }
+            if let Some(record) = self.records.get_mut(running.attempt.0 as usize) {
+                record.fault = Some(Fault { may_be_billed: true, ..fault });
+                record.last = now;
+            }
+            running.permit.cancelled();
+        }
+    }
+
+    fn rule_out_windows(&mut self, track: usize) {
+        let Some(target) = self.tracks.get(track).and_then(|track| self.model.targets.get(track.target)) else {
+            return;
+        };
+        let refused = TooSmall { window: target.facts.context_window, same_model: target.same_model.clone() };
+        self.too_small.push(refused);
     }
 }

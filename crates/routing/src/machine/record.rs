@@ -1,0 +1,117 @@
+//! What the machine remembers of its attempts, and what it tells of them.
+
+use super::{AttemptId, Machine, Served};
+use crate::Target;
+use canon::{AttemptReport, Fault, FaultClass, Instant};
+use health::Permit;
+use std::sync::Arc;
+
+/// A candidate's way through the exchange.
+#[derive(Debug)]
+pub(super) struct Track {
+    /// Index in the model's targets.
+    pub(super) target: usize,
+    pub(super) attempts: u32,
+    /// Not to be started again by the search for the next candidate.
+    pub(super) closed: bool,
+    /// The one same-target retry, or the one wait, is spent.
+    pub(super) retried: bool,
+    pub(super) reached_work: bool,
+    pub(super) tried_credentials: Vec<usize>,
+    /// A rate limit with a hint: usable again then.
+    pub(super) limited_until: Option<Instant>,
+    pub(super) last_fault: Option<Fault>,
+}
+
+impl Track {
+    pub(super) fn new(target: usize) -> Self {
+        Self {
+            target,
+            attempts: 0,
+            closed: false,
+            retried: false,
+            reached_work: false,
+            tried_credentials: Vec::new(),
+            limited_until: None,
+            last_fault: None,
+        }
+    }
+}
+
+/// An attempt in flight. Dropping it releases its permit as cancelled.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) attempt: AttemptId,
+    pub(super) track: usize,
+    pub(super) credential: usize,
+    pub(super) permit: Permit,
+    pub(super) hedge_at: Option<Instant>,
+}
+
+/// One attempt, settled or not.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) target: Arc<Target>,
+    pub(super) track: usize,
+    pub(super) started: Instant,
+    pub(super) first_content: Option<Instant>,
+    pub(super) last: Instant,
+    pub(super) fault: Option<Fault>,
+}
+
+impl Record {
+    fn report(&self) -> AttemptReport {
+        let fault = self.fault.as_ref();
+        let ms = |until: Instant| u64::try_from(until.saturating_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        AttemptReport {
+            target: self.target.id.clone(),
+            fault: fault.map(|fault| fault.class),
+            status: fault.and_then(|fault| fault.status),
+            code: fault.and_then(|fault| fault.code.clone()),
+            message: fault.map(|fault| fault.message.clone()).filter(|message| !message.is_empty()),
+            ms: ms(self.last),
+            first_token_ms: self.first_content.map(ms),
+            may_be_billed: fault.is_some_and(|fault| fault.may_be_billed),
+        }
+    }
+}
+
+impl Machine {
+    /// Every attempt so far, in order, those in flight included.
+    pub fn attempts(&self) -> Vec<AttemptReport> {
+        self.records.iter().map(Record::report).collect()
+    }
+
+    /// Who serves, once that is decided: at the commit, or when a whole answer came.
+    pub fn served_by(&self) -> Option<Served> {
+        let attempt = self.served?;
+        let record = self.record(attempt)?;
+        let index = self.tracks.get(record.track)?.target;
+        let fallback = self.plan.healthy_order.iter().position(|&target| target == index).unwrap_or(0);
+        Some(Served { attempt, target: Arc::clone(&record.target), fallback })
+    }
+
+    /// Why another target than the primary serves, as a short code (a fault class or a standing); `None` when the
+    /// primary serves or nobody does.
+    pub fn fallback_reason(&self) -> Option<&'static str> {
+        self.served_by().filter(|served| served.fallback > 0)?;
+        let primary = self.plan.primary?;
+        let faulted =
+            self.tracks.iter().find(|track| track.target == primary).and_then(|track| track.last_fault.as_ref()).map(
+                |fault| match fault.class {
+                    // The primary was on probation and the hedge was quicker.
+                    FaultClass::Cancelled => "half_open",
+                    class => class.as_str(),
+                },
+            );
+        faulted.or_else(|| self.plan.diversion()).or(Some("breaker_open"))
+    }
+
+    pub(super) fn record(&self, attempt: AttemptId) -> Option<&Record> {
+        self.records.get(attempt.0 as usize)
+    }
+
+    pub(super) fn record_mut(&mut self, attempt: AttemptId) -> Option<&mut Record> {
+        self.records.get_mut(attempt.0 as usize)
+    }
+}

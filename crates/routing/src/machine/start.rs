@@ -1,0 +1,330 @@
+//! Starting attempts: which candidate is next, with which credential, under which permit, at whose expense.
+
+use super::limits::{self, Circumstances};
+use super::record::{Record, Running, Track};
+use super::{Action, AttemptId, Machine, Pending, Start};
+use crate::filter::{usable_credential, waits_for};
+use crate::{ExclusionReason, ProbeMode, Target};
+use canon::{FaultClass, Instant};
+use health::{BreakerStanding, ParkReason, StartKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a probe is hedged while its target's median is unknown.
+const COLD_HEDGE: Duration = Duration::from_millis(250);
+/// Samples that make a median known.
+const KNOWN_MEDIAN: usize = 5;
+/// Waited for a rate limit's hint when no other candidate is left.
+const LAST_MAX_WAIT: Duration = Duration::from_secs(1);
+
+/// Why an attempt did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotStarted {
+    /// Not now, and not later in this exchange.
+    Passed,
+    /// The operator wants the rate limit waited for.
+    Parked(Instant),
+}
+
+/// How the retry budget stands to an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// Already paid.
+    Paid,
+    /// Free if the target is healthy or nothing was tried yet.
+    UnlessHealthy,
+    /// In any case.
+    Always,
+}
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    pub(super) track: usize,
+    pub(super) credential: Option<usize>,
+    pub(super) kind: StartKind,
+    pub(super) charge: Charge,
+    pub(super) is_hedge: bool,
+}
+
+impl Order {
+    pub(super) fn next(track: usize) -> Self {
+        Self { track, credential: None, kind: StartKind::Probe, charge: Charge::UnlessHealthy, is_hedge: false }
+    }
+
+    pub(super) fn again(track: usize, credential: Option<usize>) -> Self {
+        Self { credential, charge: Charge::Paid, ..Self::next(track) }
+    }
+}
+
+impl Machine {
+    /// Starts the next candidate, or waits, or gives up.
+    pub(super) fn advance(&mut self, same_model: Option<&str>, now: Instant) -> Action {
+        if now >= self.facts.deadline {
+            return self.deadline_passed(now);
+        }
+        loop {
+            let preferred = same_model.and_then(|model| self.find_next(Some(model), now));
+            let Some(track) = preferred.or_else(|| self.find_next(None, now)) else {
+                return self.exhausted(now);
+            };
+            match self.start(Order::next(track), now) {
+                Ok(start) => return Action::Try(start),
+                Err(NotStarted::Parked(until)) => {
+                    if let Some(track) = self.tracks.get_mut(track) {
+                        track.retried = true;
+                    }
+                    return self.wait(until, Pending::Start { order: Order::next(track) });
+                }
+                Err(NotStarted::Passed) => self.close(track),
+            }
+        }
+    }
+
+    /// Starts an attempt if target, credential and budget allow.
+    pub(super) fn start(&mut self, order: Order, now: Instant) -> Result<Start, NotStarted> {
+        let (target, tracked) = self.track_target(order.track).ok_or(NotStarted::Passed)?;
+        let fresh = tracked.attempts == 0 && !tracked.retried;
+        let credential = self.choose_credential(&target, order.credential, fresh, now)?;
+        let standing = target.health.standing(now);
+        let kind = match (standing.breaker, order.kind) {
+            (_, StartKind::Panic) => StartKind::Panic,
+            (BreakerStanding::HalfOpen { .. }, _) if self.model.settings.probe != ProbeMode::Synthetic => {
+                StartKind::Probe
+            }
+            _ => StartKind::Live,
+        };
+        let permit = target.health.start(kind, now).map_err(|_| NotStarted::Passed)?;
+        let free = match order.charge {
+            Charge::Paid => true,
+            Charge::UnlessHealthy => self.records.is_empty() || standing.is_healthy(),
+            Charge::Always => false,
+        };
+        if !free && !self.model.budget.try_charge(self.facts.cost, now) {
+            permit.cancelled();
+            return Err(NotStarted::Passed);
+        }
+        let attempt = AttemptId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
+        if let Some(track) = self.tracks.get_mut(order.track) {
+            track.attempts += 1;
+            track.tried_credentials.push(credential);
+        }
+        let is_probe = permit.is_probe();
+        let on_trial = is_probe || kind == StartKind::Panic;
+        self.running.push(Running { attempt, track: order.track, credential, permit, hedge_at: None });
+        let other_exists = self.find_next(None, now).is_some();
+        let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };
+        let limits = limits::phase_limits(&self.model, &target, &self.facts.needs, at);
+        let hedged = is_probe && !order.is_hedge && self.model.settings.probe == ProbeMode::Live;
+        let hedge_at = (hedged && self.healthy_peer(now).is_some()).then(|| now + hedge_delay(&target));
+        if let Some(running) = self.running.last_mut() {
+            running.hedge_at = hedge_at;
+        }
+        self.records.push(Record {
+            target: Arc::clone(&target),
+            track: order.track,
+            started: now,
+            first_content: None,
+            last: now,
+            fault: None,
+        });
+        let target_index = self.tracks.get(order.track).map_or(0, |track| track.target);
+        Ok(Start { attempt, target_index, target, credential, limits, is_probe, hedge_at })
+    }
+
+    /// Another credential of the target, not yet tried in this exchange.
+    pub(super) fn other_credential(&self, track: usize, now: Instant) -> Option<usize> {
+        let (target, tracked) = self.track_target(track)?;
+        target.credentials.iter().enumerate().find_map(|(index, credential)| {
+            let fresh = !tracked.tried_credentials.contains(&index);
+            (fresh && credential.health.usable(&target.model, now).is_ok()).then_some(index)
+        })
+    }
+
+    /// Starts the hedge of a running probe, if somebody healthy is there and the budget allows.
+    pub(super) fn hedge(&mut self, now: Instant) -> Action {
+        self.running.iter_mut().for_each(|running| running.hedge_at = None);
+        let started = self.healthy_peer(now).and_then(|track| {
+            let order = Order { charge: Charge::Always, is_hedge: true, ..Order::next(track) };
+            self.start(order, now).ok()
+        });
+        started.map_or(Action::Continue { hedge_at: None }, Action::Hedge)
+    }
+
+    /// Nobody is left to start: the trickle of a panic, a short wait for a rate limit, or the end.
+    fn exhausted(&mut self, now: Instant) -> Action {
+        if let Some(action) = self.wait_for_a_limit(now) {
+            return action;
+        }
+        if self.records.is_empty()
+            && let Some(track) = self.nearest_open(now)
+            && self.model.panic_gate.admit(now)
+        {
+            let order = Order { kind: StartKind::Panic, charge: Charge::Paid, ..Order::next(track) };
+            if let Ok(start) = self.start(order, now) {
+                return Action::Try(start);
+            }
+        }
+        self.give_up_exhausted(now)
+    }
+
+    /// A rate limit that ends soon is waited for when no other candidate is left: once a target.
+    fn wait_for_a_limit(&mut self, now: Instant) -> Option<Action> {
+        let policy = self.model.settings.on.policy(FaultClass::RateLimited);
+        if policy.step.is_some() {
+            return None;
+        }
+        let latest = (now + policy.max_wait.unwrap_or(LAST_MAX_WAIT)).min(self.facts.deadline);
+        let parked_at_plan: Vec<_> = self
+            .plan
+            .excluded
+            .iter()
+            .filter_map(|exclusion| match exclusion.reason {
+                ExclusionReason::Parked { until, reason: ParkReason::RateLimited } => Some((exclusion.target, until)),
+                _ => None,
+            })
+            .filter(|(target, _)| self.tracks.iter().all(|track| track.target != *target))
+            .collect();
+        for (target, until) in parked_at_plan {
+            self.tracks.push(Track { closed: true, limited_until: Some(until), ..Track::new(target) });
+        }
+        let (track, until) = self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter(|(_, track)| track.attempts < 2 && !track.retried && self.fits(track))
+            .filter_map(|(index, track)| Some((index, track.limited_until?)))
+            .filter(|(_, until)| *until <= latest && *until < self.facts.deadline)
+            .min_by_key(|(_, until)| *until)?;
+        if self.work_is_spent() || !(self.records.is_empty() || self.model.budget.try_charge(self.facts.cost, now)) {
+            return None;
+        }
+        if let Some(track) = self.tracks.get_mut(track) {
+            track.retried = true;
+        }
+        Some(self.wait(until, Pending::Start { order: Order::again(track, None) }))
+    }
+
+    pub(super) fn wait(&mut self, until: Instant, pending: Pending) -> Action {
+        self.pending = Some((until, pending));
+        Action::Wait { until }
+    }
+
+    /// The first candidate that may still be started; with `same_model`, of that model alone.
+    fn find_next(&self, same_model: Option<&str>, now: Instant) -> Option<usize> {
+        if self.work_is_spent() {
+            return None;
+        }
+        self.tracks.iter().enumerate().find_map(|(index, track)| {
+            let target = self.model.targets.get(track.target)?;
+            let wanted = same_model.is_none_or(|model| target.same_model == model);
+            let open = track.attempts == 0 && !track.closed && self.fits(track);
+            (wanted && open && self.is_startable(target, now)).then_some(index)
+        })
+    }
+
+    /// Whether a start would be let through as things stand; the start itself decides.
+    fn is_startable(&self, target: &Target, now: Instant) -> bool {
+        let usable = match usable_credential(target, now) {
+            Ok(_) => true,
+            Err(parked) => parked.is_some_and(|parked| self.waits_for_park(parked, now)),
+        };
+        usable
+            && match target.health.standing(now).breaker {
+                BreakerStanding::Closed | BreakerStanding::Ramping { .. } => true,
+                BreakerStanding::HalfOpen { ready } => ready && self.model.settings.probe != ProbeMode::Synthetic,
+                BreakerStanding::Open { .. } | BreakerStanding::Off { .. } => false,
+            }
+    }
+
+    fn healthy_peer(&self, now: Instant) -> Option<usize> {
+        if self.work_is_spent() {
+            return None;
+        }
+        self.tracks.iter().enumerate().find_map(|(index, track)| {
+            let target = self.model.targets.get(track.target)?;
+            let open = track.attempts == 0 && !track.closed && self.fits(track);
+            let healthy = target.health.standing(now).is_healthy() && usable_credential(target, now).is_ok();
+            (open && healthy).then_some(index)
+        })
+    }
+
+    /// The open target whose rest ends first.
+    fn nearest_open(&mut self, now: Instant) -> Option<usize> {
+        let capable = |index: &usize| self.plan.healthy_order.contains(index);
+        let (_, nearest) = (0..self.model.targets.len())
+            .filter(capable)
+            .filter_map(|index| {
+                let target = self.model.targets.get(index)?;
+                usable_credential(target, now).ok()?;
+                match target.health.standing(now).breaker {
+                    BreakerStanding::Open { until } => Some((until, index)),
+                    // A probe in flight is as near as can be, and one more call at a second's distance does no harm.
+                    BreakerStanding::HalfOpen { .. } => Some((now, index)),
+                    BreakerStanding::Closed | BreakerStanding::Ramping { .. } | BreakerStanding::Off { .. } => None,
+                }
+            })
+            .min()?;
+        let known = self.tracks.iter().position(|track| track.target == nearest);
+        known.or_else(|| {
+            self.tracks.push(Track { closed: true, ..Track::new(nearest) });
+            Some(self.tracks.len() - 1)
+        })
+    }
+
+    fn choose_credential(
+        &self,
+        target: &Target,
+        wanted: Option<usize>,
+        fresh: bool,
+        now: Instant,
+    ) -> Result<usize, NotStarted> {
+        let is_usable = |index: &usize| {
+            target.credentials.get(*index).is_some_and(|it| it.health.usable(&target.model, now).is_ok())
+        };
+        if let Some(index) = wanted.filter(is_usable) {
+            return Ok(index);
+        }
+        usable_credential(target, now).map_err(|parked| match parked {
+            Some(parked) if fresh && self.waits_for_park(parked, now) => NotStarted::Parked(parked.until),
+            _ => NotStarted::Passed,
+        })
+    }
+
+    fn waits_for_park(&self, parked: health::Parked, now: Instant) -> bool {
+        waits_for(&self.model, parked, now) && parked.until < self.facts.deadline
+    }
+
+    /// Attempts that reached a model's work, with those that are about to, have reached their number.
+    pub(super) fn work_is_spent(&self) -> bool {
+        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        let targets = self.tracks.iter().filter(|track| track.reached_work).count();
+        self.worked.saturating_add(running) >= self.model.settings.max_attempts
+            || targets >= self.model.settings.max_targets as usize
+    }
+
+    /// Whether the target's window and model are not ruled out by a prompt that was too long elsewhere.
+    fn fits(&self, track: &Track) -> bool {
+        let Some(target) = self.model.targets.get(track.target) else { return false };
+        !self.too_small.iter().any(|refused| match (target.facts.context_window, refused.window) {
+            (Some(window), Some(known)) => window <= known,
+            (Some(_), None) | (None, _) => target.same_model == refused.same_model,
+        })
+    }
+
+    pub(super) fn close(&mut self, track: usize) {
+        if let Some(track) = self.tracks.get_mut(track) {
+            track.closed = true;
+        }
+    }
+
+    fn track_target(&self, track: usize) -> Option<(Arc<Target>, &Track)> {
+        let track = self.tracks.get(track)?;
+        Some((Arc::clone(self.model.targets.get(track.target)?), track))
+    }
+}
+
+fn hedge_delay(target: &Target) -> Duration {
+    let samples = target.health.first_tokens();
+    if samples.count < KNOWN_MEDIAN { COLD_HEDGE } else { samples.p50 }
+}
