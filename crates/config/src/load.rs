@@ -82,6 +82,7 @@ impl Build<'_> {
         let parts = Parts {
             listen,
             keys,
+            allow_open: raw.allow_open,
             limits: Limits {
                 body: raw.limits.body.map_or(defaults.body, |s| s.0),
                 caller_idle: raw.limits.caller_idle.map_or(defaults.caller_idle, |s| s.0),

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub listen: SocketAddr,
     /// Callers; empty = open.
     pub keys: Vec<CallerKey>,
+    /// Serve callers without a key on any address.
+    pub allow_open: bool,
     /// Bounds of what callers may send.
     pub limits: Limits,
     /// How long streams may go on after SIGTERM.
@@ -40,6 +42,7 @@ pub struct Snapshot {
 pub(crate) struct Parts {
     pub(crate) listen: SocketAddr,
     pub(crate) keys: Vec<CallerKey>,
+    pub(crate) allow_open: bool,
     pub(crate) limits: Limits,
     pub(crate) drain: Duration,
     pub(crate) drain_accept: Duration,
@@ -161,6 +164,7 @@ impl Snapshot {
         Self {
             listen: parts.listen,
             keys: parts.keys,
+            allow_open: parts.allow_open,
             limits: parts.limits,
             drain: parts.drain,
             drain_accept: parts.drain_accept,
@@ -184,7 +188,7 @@ impl Snapshot {
         self.pools.values().map(|pool| &pool.provider)
     }
 
-    /// The model of a name: a logical one, else `provider/model`.
+    /// The model of a name: a logical one, else `provider/model`, else a model some configured provider is known for.
     pub fn resolve(&self, name: &str) -> Result<Arc<Model>, UnknownModel> {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());
@@ -193,17 +197,34 @@ impl Snapshot {
         if let Some(model) = direct.get(name) {
             return Ok(model.clone());
         }
-        let target = name
-            .split_once('/')
-            .filter(|(_, model)| is_model_id(model))
-            .and_then(|(provider, model)| self.make_target(provider, model, None));
-        let Some(target) = target else { return Err(self.unknown(name)) };
-        let model = Arc::new(self.make_model(name, self.direct_settings.clone(), vec![Arc::new(target)]));
+        let targets = self.direct_targets(name);
+        if targets.is_empty() {
+            return Err(self.unknown(name));
+        }
+        let model = Arc::new(self.make_model(name, self.direct_settings.clone(), targets));
         if direct.len() >= MOST_DIRECT {
             direct.clear();
         }
         direct.insert(name.to_owned(), model.clone());
         Ok(model)
+    }
+
+    /// `provider/model`; else every configured provider whose catalogue row knows a model of this name, so that an
+    /// application that asks for `gpt-5.1` needs no configuration at all.
+    fn direct_targets(&self, name: &str) -> Vec<Arc<Target>> {
+        let named = name
+            .split_once('/')
+            .filter(|(_, model)| is_model_id(model))
+            .and_then(|(provider, model)| self.make_target(provider, model, None));
+        if let Some(target) = named {
+            return vec![Arc::new(target)];
+        }
+        if !is_model_id(name) {
+            return Vec::new();
+        }
+        let knows = |pool: &&Pool| pool.provider.model(name).known;
+        let providers = self.pools.values().filter(knows).map(|pool| pool.provider.name.as_str());
+        providers.filter_map(|provider| self.make_target(provider, name, None).map(Arc::new)).collect()
     }
 
     fn unknown(&self, name: &str) -> UnknownModel {

@@ -1,1 +1,123 @@
-//! gateway
+//! The gateway: surfaces, the pipeline, the driver of the attempt machine, stream bodies.
+//!
+//! ```text
+//! accept → authenticate → admit → scan → resolve → plan → attempt* → commit → relay → settle
+//! ```
+//!
+//! One pipeline for every surface; a surface is a codec, never a second pipeline. Each phase consumes the previous
+//! phase's type ([`pipeline`]), so that a forgotten step does not compile. [`drive`] runs the attempt machine up to the
+//! commit, [`relay`] after it. Nothing here decides: plans and next steps are `routing`'s, verdicts are `health`'s.
+
+pub mod clock;
+pub mod drain;
+pub mod linger;
+pub mod memory;
+pub mod relay;
+pub mod respond;
+pub mod server;
+pub mod surface;
+
+mod attempt;
+mod auth;
+mod body;
+mod drive;
+mod inquiry;
+mod models;
+mod pipeline;
+mod settle;
+mod stream;
+mod wire;
+
+use arc_swap::ArcSwap;
+use clock::Clock;
+use config::Snapshot;
+use drain::Drain;
+use memory::ByteBudget;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use upstream::{Endpoint, Transport};
+
+pub use respond::GatewayBody;
+
+/// The running gateway, shared by every connection.
+pub struct Gateway {
+    current: ArcSwap<Current>,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    budget: ByteBudget,
+    drain: Drain,
+    /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
+    seed: AtomicU64,
+}
+
+/// The configuration in force, with what is derived from it once.
+pub(crate) struct Current {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Where each provider listens, by name.
+    pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
+}
+
+impl Current {
+    fn new(snapshot: Arc<Snapshot>) -> Result<Self, String> {
+        let endpoints = snapshot
+            .providers()
+            .map(|provider| {
+                let endpoint = Endpoint::parse(&provider.base_url)
+                    .map_err(|error| format!("providers.{}.base_url: {error}", provider.name))?;
+                Ok((provider.name.clone(), Arc::new(endpoint)))
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(Self { snapshot, endpoints })
+    }
+}
+
+impl Gateway {
+    /// A gateway over a configuration and a way out.
+    ///
+    /// # Errors
+    /// Names the provider whose base URL cannot be used.
+    pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
+        Ok(Self {
+            budget: ByteBudget::new(memory::default_limit()),
+            current: ArcSwap::from_pointee(Current::new(snapshot)?),
+            transport,
+            clock: Clock::start(),
+            drain: Drain::new(),
+            seed: AtomicU64::new(seed),
+        })
+    }
+
+    /// Puts a new configuration in force; exchanges under way keep theirs.
+    ///
+    /// # Errors
+    /// As for [`Gateway::new`]; the old configuration stays.
+    pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
+        self.current.store(Arc::new(Current::new(snapshot)?));
+        Ok(())
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load().snapshot.clone()
+    }
+
+    /// The life of the process, to end it.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// The gateway's time line.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Bytes held by exchanges at the moment.
+    pub fn held_bytes(&self) -> usize {
+        self.budget.held()
+    }
+
+    fn next_seed(&self) -> u64 {
+        self.seed.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,304 @@
+//! One attempt, up to the commit gate: send, classify the head, and read until there is something of the answer.
+//!
+//! Nothing reaches the caller from here, status line included, so a 200 that turns into an error, an empty stream or
+//! silence still fails over invisibly.
+
+use crate::body::NextFrame;
+use crate::clock::{self, Clock};
+use crate::inquiry::Inquiry;
+use crate::stream::{Facts, NextProgress, Progress, Reader, Stream, finish_fault};
+use crate::wire::{self, Prepared};
+use bytes::{Bytes, BytesMut};
+use canon::{Fault, FaultClass, Instant, Origin, Phase};
+use catalog::{Provider, classify};
+use dialect::StreamShape;
+use http::HeaderMap;
+use routing::{PhaseLimits, Start};
+use std::sync::Arc;
+use std::time::Duration;
+use upstream::{AnswerBody, Endpoint, Reply, Transport};
+
+/// Longest prelude before the first content.
+const PRELUDE_LIMIT: usize = 64 << 10;
+/// Most of an error body that is read.
+const ERROR_BODY_LIMIT: usize = 256 << 10;
+/// Longest wait for the rest of an error body.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
+/// Largest answer that is not streamed.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+/// What an attempt brought: something of the answer.
+pub(crate) struct Ready {
+    /// The provider's headers.
+    pub headers: HeaderMap,
+    /// The answer, whole or under way.
+    pub answer: Served,
+    /// The provider speaks the caller's dialect.
+    pub same_dialect: bool,
+}
+
+/// An answer past the gate.
+pub(crate) enum Served {
+    /// Whole, in the caller's dialect.
+    Whole(Bytes, Facts),
+    /// Under way; the first content is in its output.
+    Stream(Box<Stream>),
+}
+
+/// A failed attempt.
+pub(crate) struct Failed {
+    /// Why.
+    pub fault: Fault,
+    /// The request was altered for this target, so a 4xx is not the caller's fault.
+    pub altered: bool,
+}
+
+/// What an attempt works with.
+pub(crate) struct Attempt<'a> {
+    /// The caller's request.
+    pub inquiry: &'a Inquiry,
+    /// The way out.
+    pub transport: &'a dyn Transport,
+    /// The clock.
+    pub clock: Clock,
+    /// How the caller's stream must look.
+    pub shape: &'a StreamShape,
+    /// `content_blocked: next`.
+    pub blocked_is_fault: bool,
+    /// Where the target listens.
+    pub endpoint: Option<Arc<Endpoint>>,
+    /// Target, credential, limits.
+    pub start: Start,
+}
+
+impl Attempt<'_> {
+    /// Runs to the gate.
+    pub(crate) async fn run(self) -> Result<Ready, Failed> {
+        let limits = &self.start.limits;
+        let prepared = self.prepare(limits.connect).map_err(|fault| Failed { fault, altered: true })?;
+        let altered = prepared.altered;
+        let gate = self.gate();
+        let ran = tokio::time::timeout_at(self.clock.runtime(gate.at), self.reach(prepared)).await;
+        match ran {
+            Ok(Ok(ready)) => Ok(ready),
+            Ok(Err(fault)) => Err(Failed { fault, altered }),
+            Err(_) => {
+                let mut fault = Fault::timed_out(gate.phase, gate.limit);
+                fault.may_be_billed = true;
+                Err(Failed { fault, altered })
+            }
+        }
+    }
+
+    fn prepare(&self, connect: Duration) -> Result<Prepared, Fault> {
+        let target = &self.start.target;
+        let endpoint = self.endpoint.clone().ok_or_else(|| {
+            // The provider left the configuration while this exchange was under way.
+            Fault::new(FaultClass::Unreachable, Origin::Mainstay, format!("{} has no address", target.provider.name))
+        })?;
+        let credential = target.credentials.get(self.start.credential);
+        wire::prepare(self.inquiry, target, credential, endpoint, connect, self.start.attempt.0)
+    }
+
+    /// The limit that fires first on the way to the gate.
+    fn gate(&self) -> Gate {
+        let limits: &PhaseLimits = &self.start.limits;
+        let now = self.clock.now();
+        let (phase, limit) = if self.inquiry.scan.stream {
+            (Phase::FirstToken, limits.first_token)
+        } else {
+            (Phase::Response, limits.response)
+        };
+        let attempt =
+            Gate { at: limits.attempt_until, phase: Phase::Attempt, limit: limits.attempt_until.saturating_since(now) };
+        match limit.map(|limit| Gate { at: now + limit, phase, limit }) {
+            Some(own) if own.at < attempt.at => own,
+            Some(_) | None => attempt,
+        }
+    }
+
+    async fn reach(&self, prepared: Prepared) -> Result<Ready, Fault> {
+        let Prepared { call, drops, same_dialect, .. } = prepared;
+        let reply = self.transport.send(call).await?;
+        if !reply.status.is_success() {
+            return Err(self.classify_head(reply).await);
+        }
+        let mut ready = if self.inquiry.scan.stream {
+            self.reach_content(reply, same_dialect).await?
+        } else {
+            self.reach_end(reply, same_dialect).await?
+        };
+        match &mut ready.answer {
+            Served::Whole(_, facts) => facts.drops.extend(drops),
+            Served::Stream(stream) => stream.facts.drops.extend(drops),
+        }
+        Ok(ready)
+    }
+
+    async fn classify_head(&self, reply: Reply) -> Fault {
+        let Reply { status, headers, body } = reply;
+        let read = tokio::time::timeout(ERROR_BODY_TIME, collect(body, ERROR_BODY_LIMIT, Overflow::Cut)).await;
+        // An error body that breaks off still says what it said.
+        let body = read.ok().and_then(Result::ok).unwrap_or_default();
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+        classify::head(&self.start.target.provider, status.as_u16(), &header, &body, clock::wall())
+    }
+
+    async fn reach_content(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
+        let provider = &self.start.target.provider;
+        if let Some(kind) = not_a_stream(&reply.headers) {
+            let body = collect(reply.body, ERROR_BODY_LIMIT, Overflow::Cut).await.unwrap_or_default();
+            return Err(instead_of_stream(provider, kind, &body));
+        }
+        let outbound = dialect::outbound(provider.dialect);
+        let reader = if same_dialect {
+            Reader::Same { sniffer: outbound.sniffer(&self.start.target.profile), show_usage: self.shape.usage }
+        } else {
+            Reader::Translated {
+                decoder: outbound.stream_decoder(&self.start.target.profile),
+                encoder: dialect::inbound(self.inquiry.dialect).stream_encoder(self.shape.clone()),
+                events: Vec::new(),
+            }
+        };
+        let mut stream =
+            Stream::new(reply.body, reader, provider.clone(), self.inquiry.scan.shows_reasoning, self.blocked_is_fault);
+        loop {
+            match NextProgress(&mut stream).await? {
+                Progress::Prelude if stream.output_len() > PRELUDE_LIMIT => {
+                    return Err(Fault::new(
+                        FaultClass::BadAnswer,
+                        Origin::Body,
+                        "more than 64 KiB of prelude before the first content",
+                    ));
+                }
+                Progress::Prelude => {}
+                Progress::Content | Progress::Complete => break,
+            }
+        }
+        Ok(Ready { headers: reply.headers, answer: Served::Stream(Box::new(stream)), same_dialect })
+    }
+
+    async fn reach_end(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
+        let target = &self.start.target;
+        let body = collect(reply.body, ANSWER_LIMIT, Overflow::Fault).await?;
+        let body = trim_blank_lines(body);
+        let outbound = dialect::outbound(target.provider.dialect);
+        let mut facts = Facts::default();
+        let bytes = if same_dialect {
+            let sniffed = outbound.sniffer(&target.profile).sniff_answer(&body);
+            if sniffed.malformed {
+                return Err(classify::unreadable(&target.provider, &body));
+            }
+            if let Some(error) = &sniffed.error {
+                return Err(classify::in_body(&target.provider, error, clock::wall()));
+            }
+            facts.usage = sniffed.usage.unwrap_or_default();
+            facts.model = sniffed.model;
+            facts.content = sniffed.tag.is_some();
+            facts.finish = sniffed.finish;
+            body
+        } else {
+            let answer = outbound
+                .decode_answer(&body, &target.profile)
+                .map_err(|_| classify::unreadable(&target.provider, &body))?;
+            facts.usage = answer.usage.clone();
+            facts.model.clone_from(&answer.model);
+            facts.content = answer.candidates.iter().any(|c| !c.parts.is_empty());
+            facts.finish = finish_of(&answer);
+            dialect::inbound(self.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
+        };
+        self.check_end(&facts)?;
+        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, facts), same_dialect })
+    }
+
+    fn check_end(&self, facts: &Facts) -> Result<(), Fault> {
+        let provider = &self.start.target.provider;
+        match &facts.finish {
+            Some((reason, native)) => {
+                match finish_fault(provider, *reason, native, facts.content, self.blocked_is_fault) {
+                    Some(fault) => Err(fault),
+                    None => Ok(()),
+                }
+            }
+            None if facts.content => Ok(()),
+            None => Err(classify::empty_answer(provider)),
+        }
+    }
+}
+
+struct Gate {
+    at: Instant,
+    phase: Phase,
+    limit: Duration,
+}
+
+fn finish_of(answer: &canon::Answer) -> Option<(canon::FinishReason, String)> {
+    if let Some(block) = &answer.prompt_block {
+        return Some((canon::FinishReason::ContentFilter, block.reason.clone()));
+    }
+    let first = answer.candidates.first()?;
+    first.finish.map(|reason| (reason, first.native_finish.clone().unwrap_or_default()))
+}
+
+/// A 200 to a streamed call that is no event stream: the content type, when it says so.
+fn not_a_stream(headers: &HeaderMap) -> Option<&str> {
+    let kind = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = kind.split(';').next().unwrap_or(kind).trim();
+    (essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case("text/html")).then_some(kind)
+}
+
+/// Some providers answer a streamed call with one JSON object: an error inside a 200, or something that is no answer.
+fn instead_of_stream(provider: &Provider, kind: &str, body: &[u8]) -> Fault {
+    match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(value) if value.get("error").is_some() || value.get("code").is_some() => {
+            classify::in_body(provider, &value, clock::wall())
+        }
+        Ok(_) => Fault::new(
+            FaultClass::BadAnswer,
+            Origin::Body,
+            format!("{} answered a streamed call with `{kind}`", provider.name),
+        ),
+        Err(_) => classify::unreadable(provider, body),
+    }
+}
+
+/// Some providers send blank lines while an answer that is not streamed waits in their queue.
+fn trim_blank_lines(body: Bytes) -> Bytes {
+    let blank = body.iter().take_while(|b| b.is_ascii_whitespace()).count();
+    if blank == 0 { body } else { body.slice(blank..) }
+}
+
+enum Overflow {
+    Cut,
+    Fault,
+}
+
+async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow) -> Result<Bytes, Fault> {
+    let mut first: Option<Bytes> = None;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = NextFrame(body.as_mut()).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        match first.take() {
+            None if whole.is_empty() => first = Some(data),
+            None => whole.extend_from_slice(&data),
+            Some(earlier) => {
+                whole.reserve(earlier.len() + data.len());
+                whole.extend_from_slice(&earlier);
+                whole.extend_from_slice(&data);
+            }
+        }
+        if whole.len() > limit {
+            match overflow {
+                Overflow::Cut => break,
+                Overflow::Fault => {
+                    return Err(Fault::new(
+                        FaultClass::BadAnswer,
+                        Origin::Body,
+                        format!("the answer is larger than {} MiB", limit >> 20),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}

@@ -1,0 +1,91 @@
+//! One byte budget for everything the gateway holds: request bodies, transcripts, held events.
+//!
+//! Beyond it admission answers 503 with `retry-after`, so that a flood of large prompts sheds load instead of being
+//! killed by the operating system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The budget. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ByteBudget {
+    held: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// Bytes held; given back on drop.
+#[derive(Debug)]
+pub struct Held {
+    budget: ByteBudget,
+    bytes: usize,
+}
+
+impl ByteBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { held: Arc::new(AtomicUsize::new(0)), limit }
+    }
+
+    /// Takes `bytes`, or nothing when they do not fit.
+    pub fn take(&self, bytes: usize) -> Option<Held> {
+        let mut held = Held { budget: self.clone(), bytes: 0 };
+        held.grow(bytes).then_some(held)
+    }
+
+    /// Bytes held at the moment.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// Takes `more` bytes; `false` = they do not fit and nothing was taken.
+    pub fn grow(&mut self, more: usize) -> bool {
+        let limit = self.budget.limit;
+        let fits = self
+            .budget
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                held.checked_add(more).filter(|sum| *sum <= limit)
+            })
+            .is_ok();
+        if fits {
+            self.bytes += more;
+        }
+        fits
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A quarter of the memory this process may use: the smaller of the machine's and the control group's.
+pub fn default_limit() -> usize {
+    const FALLBACK: usize = 4 << 30;
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib.saturating_mul(1024))
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<usize>().ok());
+    machine.unwrap_or(FALLBACK).min(group.unwrap_or(usize::MAX)) / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_what_is_dropped_comes_back() {
+        let budget = ByteBudget::new(10);
+        let mut first = budget.take(6).expect("fits");
+        assert!(budget.take(5).is_none());
+        assert!(first.grow(4));
+        assert!(!first.grow(1));
+        drop(first);
+        assert_eq!(budget.held(), 0);
+        assert!(budget.take(10).is_some());
+    }
+}

@@ -1,0 +1,309 @@
+//! The way of a request, phase by phase. Each phase consumes the one before:
+//! `Received → Admitted → Planned → Committed`, and only a committed exchange has anything to say.
+
+use crate::body::{BodyError, Buffered, ReadLimits};
+use crate::drive::{self, Driven};
+use crate::inquiry::Inquiry;
+use crate::respond::{self, GatewayBody, names};
+use crate::settle::{self, Settlement};
+use crate::surface::{self, Route};
+use crate::{Current, Gateway, auth, body, clock, linger, models};
+use bytes::Bytes;
+use canon::{CallerError, DialectName, Instant};
+use config::{CallerKey, Snapshot};
+use dialect::{PathFacts, StreamShape, scan};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use routing::{Model, Needs, Plan};
+use std::sync::Arc;
+
+/// A request whose head was read.
+struct Received<B> {
+    dialect: DialectName,
+    path: PathFacts,
+    query: Option<String>,
+    headers: HeaderMap,
+    body: B,
+    request_id: Arc<str>,
+    started: Instant,
+}
+
+/// A request of a known caller, read and scanned, with the model it asks for.
+struct Admitted {
+    inquiry: Inquiry,
+    model: Arc<Model>,
+    caller: Option<Arc<str>>,
+    held: crate::memory::Held,
+    request_id: Arc<str>,
+    started: Instant,
+}
+
+/// An admitted request with its candidates.
+pub(crate) struct Planned {
+    /// The caller's request.
+    pub inquiry: Inquiry,
+    /// The logical model.
+    pub model: Arc<Model>,
+    /// The candidates, and who was left out.
+    pub plan: Plan,
+    /// What is written down at the end.
+    pub settlement: Settlement,
+    /// How the caller's stream must look.
+    pub shape: StreamShape,
+    /// Its share of the byte budget.
+    pub held: crate::memory::Held,
+}
+
+/// A body that can be read off after an early refusal.
+pub trait CallerBody: Body<Data = Bytes> + Unpin {
+    /// The connection's own body, when there is a connection.
+    fn into_incoming(self) -> Option<Incoming>;
+}
+
+impl CallerBody for Incoming {
+    fn into_incoming(self) -> Option<Incoming> {
+        Some(self)
+    }
+}
+
+impl CallerBody for http_body_util::Full<Bytes> {
+    fn into_incoming(self) -> Option<Incoming> {
+        None
+    }
+}
+
+impl Gateway {
+    /// Answers one request. Never fails: whatever happens becomes a response in the caller's dialect.
+    pub async fn handle<B: CallerBody>(&self, request: Request<B>) -> Response<GatewayBody> {
+        let started = self.clock.now();
+        let (parts, body) = request.into_parts();
+        let seed = self.next_seed();
+        let request_id: Arc<str> = request_id(&parts.headers, seed).into();
+        let current = self.current.load_full();
+        let snapshot = &current.snapshot;
+        let query = parts.uri.query();
+        let mut response = match surface::route(&parts.method, parts.uri.path(), query, &parts.headers) {
+            Route::Chat(dialect, path) => {
+                let received = Received {
+                    dialect,
+                    path,
+                    query: query.map(str::to_owned),
+                    headers: parts.headers,
+                    body,
+                    request_id: request_id.clone(),
+                    started,
+                };
+                match self.admit(snapshot, received).await {
+                    Ok(admitted) => self.answer(&current, admitted, seed).await,
+                    Err(refusal) => refusal,
+                }
+            }
+            Route::Models(dialect) => match auth::check(&snapshot.keys, &parts.headers, query) {
+                Ok(key) => models::list(snapshot, dialect, key),
+                Err(error) => respond::error(dialect, &error),
+            },
+            Route::Model(dialect, name) => match auth::check(&snapshot.keys, &parts.headers, query) {
+                Ok(key) => models::one(snapshot, dialect, &name, key),
+                Err(error) => respond::error(dialect, &error),
+            },
+            Route::HealthLive => respond::json(&serde_json::json!({ "status": "live" })),
+            Route::HealthReady => self.ready(),
+            Route::WrongMethod { dialect, allow } => wrong_method(dialect, allow),
+            Route::Unknown(dialect) => unknown_path(dialect, parts.uri.path()),
+        };
+        respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
+        response
+    }
+
+    async fn admit<B: CallerBody>(
+        &self,
+        snapshot: &Snapshot,
+        received: Received<B>,
+    ) -> Result<Admitted, Response<GatewayBody>> {
+        let Received { dialect, path, query, headers, mut body, request_id, started } = received;
+        // Key, content type and declared length are checked before the body is asked for, so before `100 Continue`.
+        let key = match self.precheck(snapshot, &headers, query.as_deref()) {
+            Ok(key) => key,
+            Err(error) => return Err(refuse(dialect, &error, &headers, body)),
+        };
+        let limits = ReadLimits { bytes: snapshot.limits.body, idle: snapshot.limits.caller_idle };
+        let buffered = match body::read(&headers, &mut body, &self.budget, limits).await {
+            Ok(buffered) => buffered,
+            Err(error) => return Err(refuse(dialect, &body_error(&error), &headers, body)),
+        };
+        let Buffered { bytes, held } = buffered;
+        let plain = |error: CallerError| respond::error(dialect, &error);
+        let scan = scan::scan(dialect, &path, &bytes).map_err(|bad| {
+            plain(CallerError { parameter: bad.parameter, ..CallerError::new(400, bad.code, bad.message) })
+        })?;
+        auth::may_use(key, &scan.model).map_err(plain)?;
+        let model = snapshot.resolve(&scan.model).map_err(|unknown| {
+            plain(CallerError {
+                parameter: Some("model".to_owned()),
+                ..CallerError::new(404, "model_not_found", unknown.to_string())
+            })
+        })?;
+        Ok(Admitted {
+            inquiry: Inquiry::new(dialect, path, headers, bytes, scan),
+            model,
+            caller: key.map(|k| Arc::from(k.name.as_str())),
+            held,
+            request_id,
+            started,
+        })
+    }
+
+    fn precheck<'a>(
+        &self,
+        snapshot: &'a Snapshot,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Option<&'a CallerKey>, CallerError> {
+        let key = auth::check(&snapshot.keys, headers, query)?;
+        if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+            let kind = kind.to_str().unwrap_or("?");
+            let essence = kind.split(';').next().unwrap_or(kind).trim();
+            // curl's default for `-d` is a form; the body tells soon enough whether it is JSON.
+            let readable = essence.eq_ignore_ascii_case("application/json")
+                || essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+                || essence.eq_ignore_ascii_case("text/plain")
+                || essence.to_ascii_lowercase().ends_with("+json");
+            if !readable {
+                return Err(CallerError::new(
+                    415,
+                    "unsupported_content_type",
+                    format!("content-type `{essence}` is not readable here: send `application/json`"),
+                ));
+            }
+        }
+        Ok(key)
+    }
+
+    async fn answer(&self, current: &Current, admitted: Admitted, seed: u64) -> Response<GatewayBody> {
+        let planned = self.plan(admitted, seed);
+        let dialect = planned.inquiry.dialect;
+        match drive::drive(self, current, planned, seed).await {
+            Driven::Answered(response) => response,
+            Driven::GaveUp { error, headers } => {
+                let mut response = respond::error(dialect, &error);
+                response.headers_mut().extend(headers);
+                response
+            }
+        }
+    }
+
+    fn plan(&self, admitted: Admitted, seed: u64) -> Planned {
+        let Admitted { inquiry, model, caller, held, request_id, started } = admitted;
+        let needs = Needs::from(&inquiry.scan);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = routing::plan(&model, &needs, started, &mut rng);
+        let wants_trace = inquiry.headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true");
+        let settlement = Settlement {
+            request_id: request_id.clone(),
+            model: Arc::from(model.name.as_str()),
+            caller,
+            started,
+            trace: wants_trace.then(|| settle::exclusions(&plan)),
+        };
+        let shape = StreamShape {
+            usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,
+            json_array: inquiry.path.json_array,
+            fallback_id: request_id.to_string(),
+            fallback_model: model.name.clone(),
+            created: clock::unix_seconds(),
+        };
+        Planned { inquiry, model, plan, settlement, shape, held }
+    }
+
+    fn ready(&self) -> Response<GatewayBody> {
+        if self.drain.life() == crate::drain::Life::Serving {
+            return respond::json(&serde_json::json!({ "status": "ready" }));
+        }
+        let mut response = respond::json(&serde_json::json!({ "status": "draining" }));
+        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        response
+    }
+}
+
+/// Refuses before the body was read; what the caller is still sending is read off, so that the answer arrives.
+fn refuse<B: CallerBody>(
+    dialect: DialectName,
+    error: &CallerError,
+    headers: &HeaderMap,
+    body: B,
+) -> Response<GatewayBody> {
+    let mut response = respond::error(dialect, error);
+    // A caller that waits for `100 Continue` has sent nothing and will not.
+    let waits = headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if body.is_end_stream() || waits {
+        return response;
+    }
+    if let (GatewayBody::Whole(answer), Some(rest)) = (response.body_mut(), body.into_incoming()) {
+        let answer = answer.take().unwrap_or_default();
+        *response.body_mut() = GatewayBody::Lingering(Box::new(linger::Lingering::new(answer, rest)));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn body_error(error: &BodyError) -> CallerError {
+    match error {
+        BodyError::TooLarge { limit } => CallerError::new(
+            413,
+            "request_too_large",
+            format!("the request body is larger than {} MiB, the gateway's `limits.body`", limit >> 20),
+        ),
+        BodyError::NoMemory => CallerError {
+            retryable: true,
+            retry_after: Some(std::time::Duration::from_secs(1)),
+            ..CallerError::new(503, "overloaded", "the gateway holds as many bytes as it may; try again shortly")
+        },
+        BodyError::Slow => {
+            CallerError::new(408, "request_timeout", "the request body stopped arriving before it was complete")
+        }
+        BodyError::Gone => CallerError::new(400, "incomplete_body", "the request body ended before it was complete"),
+        BodyError::Encoding(encoding) => CallerError::new(
+            415,
+            "unsupported_content_encoding",
+            format!("content-encoding `{encoding}` is not readable here: send gzip, deflate, br, zstd or none"),
+        ),
+        BodyError::Corrupt => {
+            CallerError::new(400, "invalid_content_encoding", "the compressed request body cannot be decompressed")
+        }
+    }
+}
+
+fn wrong_method(dialect: DialectName, allow: &'static str) -> Response<GatewayBody> {
+    let error = CallerError::new(405, "method_not_allowed", format!("this path takes {allow}"));
+    let mut response = respond::error(dialect, &error);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn unknown_path(dialect: DialectName, path: &str) -> Response<GatewayBody> {
+    let shown: String = path.chars().take(120).collect();
+    respond::error(
+        dialect,
+        &CallerError::new(
+            404,
+            "unknown_path",
+            format!(
+                "nothing is served at `{shown}`: there are /v1/chat/completions, /v1/messages, \
+                 /v1beta/models/MODEL:generateContent, /v1/models and /health/ready"
+            ),
+        ),
+    )
+}
+
+/// The caller's own id when it is fit for a log, else a fresh one.
+fn request_id(headers: &HeaderMap, seed: u64) -> String {
+    let given = headers.get(names::REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| {
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    });
+    if let Some(id) = given {
+        return id.to_owned();
+    }
+    let mut rng = fastrand::Rng::with_seed(seed);
+    format!("req_{:016x}{:016x}", rng.u64(..), rng.u64(..))
+}

@@ -1,0 +1,180 @@
+//! Responses: the headers that say who served and why, errors in the caller's dialect, health and plain answers.
+
+use crate::relay::RelayBody;
+use bytes::Bytes;
+use canon::{CallerError, DialectName, Drops};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Every response body of the gateway.
+pub enum GatewayBody {
+    /// A body known whole; `None` once it was handed over.
+    Whole(Option<Bytes>),
+    /// A committed stream.
+    Relay(Box<RelayBody>),
+    /// An early refusal, followed by reading off the rest of the request so that the caller gets to read it.
+    Lingering(Box<crate::linger::Lingering>),
+}
+
+impl GatewayBody {
+    /// A whole body.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole(Some(bytes.into()))
+    }
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Self::Relay(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
+            Self::Lingering(lingering) => Pin::new(lingering.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Relay(relay) => relay.is_end_stream(),
+            Self::Lingering(lingering) => lingering.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relay(_) => SizeHint::default(),
+            Self::Lingering(lingering) => lingering.size_hint(),
+        }
+    }
+}
+
+/// Names of the gateway's own response headers.
+pub(crate) mod names {
+    use http::HeaderName;
+
+    pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-mainstay-provider");
+    pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-mainstay-model");
+    pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-mainstay-attempts");
+    pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-mainstay-fallback");
+    pub(crate) const REASON: HeaderName = HeaderName::from_static("x-mainstay-reason");
+    pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-mainstay-cache");
+    pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-mainstay-dropped");
+    pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+}
+
+/// Provider headers a caller of the same dialect reads: limits, ids, processing times. Nothing else crosses.
+const CROSSING: [&str; 5] = ["x-ratelimit-", "anthropic-ratelimit-", "openai-", "request-id", "retry-after"];
+
+/// Copies what may cross from a provider's answer.
+pub(crate) fn cross(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        let text = name.as_str();
+        // Organisation and project name the operator's account, which is none of the caller's business.
+        if text == "openai-organization" || text == "openai-project" {
+            continue;
+        }
+        if CROSSING.iter().any(|prefix| text.starts_with(prefix)) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Sets a header from text; what no header can carry is replaced.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    let value = HeaderValue::try_from(text).unwrap_or_else(|_| {
+        let clean: String = text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+        HeaderValue::try_from(clean).unwrap_or(HeaderValue::from_static("?"))
+    });
+    headers.insert(name, value);
+}
+
+/// The paths a translation lost, bounded so that the header stays readable.
+pub(crate) fn set_dropped(headers: &mut HeaderMap, drops: &Drops) {
+    const MOST: usize = 1024;
+    if drops.is_empty() {
+        return;
+    }
+    let mut text = String::new();
+    for dropped in drops.iter() {
+        if text.len() + dropped.path.len() > MOST {
+            text.push_str(", …");
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&dropped.path);
+    }
+    set(headers, names::DROPPED, &text.replace('…', "..."));
+}
+
+/// `retry-after` in whole seconds, rounded up: HTTP knows no fractions.
+pub(crate) fn set_retry_after(headers: &mut HeaderMap, after: Duration) {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+}
+
+/// An error in a dialect.
+pub(crate) fn error(dialect: DialectName, error: &CallerError) -> Response<GatewayBody> {
+    let body = dialect::inbound(dialect).encode_error(error);
+    let mut response = Response::new(GatewayBody::whole(body));
+    *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = error.retry_after {
+        set_retry_after(headers, after);
+    }
+    // SDKs retry 5xx and 429 twice by themselves, which would triple the load on what just failed.
+    if error.status == 429 || error.status >= 500 {
+        headers.insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    response
+}
+
+/// A JSON answer of the gateway itself.
+pub(crate) fn json(value: &serde_json::Value) -> Response<GatewayBody> {
+    let mut response = Response::new(GatewayBody::whole(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_provider_headers_cross() {
+        let mut from = HeaderMap::new();
+        for (name, value) in [
+            ("x-ratelimit-remaining-requests", "9"),
+            ("openai-organization", "org-1"),
+            ("openai-processing-ms", "12"),
+            ("set-cookie", "a=b"),
+            ("server", "cloud"),
+        ] {
+            from.insert(name, HeaderValue::from_static(value));
+        }
+        let mut to = HeaderMap::new();
+        cross(&from, &mut to);
+        let mut names: Vec<_> = to.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["openai-processing-ms", "x-ratelimit-remaining-requests"]);
+    }
+
+    #[test]
+    fn a_refusal_that_may_pass_later_tells_sdks_not_to_retry_by_themselves() {
+        let refusal = CallerError { retry_after: Some(Duration::from_millis(1200)), ..CallerError::new(503, "x", "y") };
+        let response = error(DialectName::OpenaiChat, &refusal);
+        assert_eq!(response.headers().get("retry-after").map(HeaderValue::as_bytes), Some(b"2".as_slice()));
+        assert_eq!(response.headers().get("x-should-retry").map(HeaderValue::as_bytes), Some(b"false".as_slice()));
+    }
+}

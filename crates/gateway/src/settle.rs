@@ -1,0 +1,182 @@
+//! What is written down when an exchange is over: the log line and, when the caller asked, the trace.
+
+use crate::stream::Facts;
+use bytes::Bytes;
+use canon::{DialectName, Fault, Instant};
+use dialect::StreamShape;
+use routing::{Machine, Plan};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Facts of one exchange that are known before the answer.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    /// The exchange's id.
+    pub request_id: Arc<str>,
+    /// The logical model.
+    pub model: Arc<str>,
+    /// The caller's key, by name.
+    pub caller: Option<Arc<str>>,
+    /// When the exchange began.
+    pub started: Instant,
+    /// `x-mainstay-trace: 1`: what the plan left out, with reasons.
+    pub trace: Option<Value>,
+}
+
+impl Settlement {
+    /// When the exchange began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The answer went out whole.
+    pub(crate) fn complete(&self, facts: &Facts, machine: &Machine, now: Instant) {
+        let served = served(machine);
+        let attempts = machine.attempts().len();
+        if let Some(reason) = machine.fallback_reason() {
+            tracing::info!(
+                request_id = &*self.request_id,
+                model = &*self.model,
+                caller = self.caller.as_deref(),
+                target = served,
+                attempts,
+                reason,
+                tried = %tried(machine),
+                ms = ms(now, self.started),
+                malformed_events = facts.malformed,
+                "served by a fallback"
+            );
+        } else {
+            tracing::debug!(
+                request_id = &*self.request_id,
+                model = &*self.model,
+                caller = self.caller.as_deref(),
+                target = served,
+                attempts,
+                ms = ms(now, self.started),
+                input_tokens = facts.usage.input_tokens,
+                output_tokens = facts.usage.output_tokens,
+                malformed_events = facts.malformed,
+                "served"
+            );
+        }
+    }
+
+    /// A committed stream broke; the caller got the error event.
+    pub(crate) fn broken(&self, fault: &Fault, facts: &Facts, machine: &Machine, now: Instant) {
+        tracing::warn!(
+            request_id = &*self.request_id,
+            model = &*self.model,
+            caller = self.caller.as_deref(),
+            target = served(machine),
+            fault = fault.class.as_str(),
+            message = fault.message.as_str(),
+            ms = ms(now, self.started),
+            output_tokens = facts.usage.output_tokens,
+            "incomplete: the stream broke after content"
+        );
+    }
+
+    /// The caller hung up on a committed stream.
+    pub(crate) fn hung_up(&self, facts: &Facts, machine: &Machine, now: Instant) {
+        tracing::debug!(
+            request_id = &*self.request_id,
+            model = &*self.model,
+            target = served(machine),
+            ms = ms(now, self.started),
+            output_tokens = facts.usage.output_tokens,
+            "the caller hung up"
+        );
+    }
+
+    /// Nobody could answer.
+    pub(crate) fn gave_up(&self, status: u16, fault: Option<&str>, machine: &Machine, now: Instant) {
+        tracing::warn!(
+            request_id = &*self.request_id,
+            model = &*self.model,
+            caller = self.caller.as_deref(),
+            status,
+            fault,
+            tried = %tried(machine),
+            ms = ms(now, self.started),
+            "not answered"
+        );
+    }
+
+    /// The story of the exchange: attempts, exclusions, tokens.
+    pub(crate) fn story(&self, facts: &Facts, machine: &Machine) -> Option<Value> {
+        let excluded = self.trace.as_ref()?;
+        Some(json!({
+            "request_id": &*self.request_id,
+            "model": &*self.model,
+            "served_by": served(machine),
+            "reason": machine.fallback_reason(),
+            "attempts": machine.attempts(),
+            "excluded": excluded,
+            "usage": facts.usage,
+            "dropped": facts.drops.iter().collect::<Vec<_>>(),
+        }))
+    }
+
+    /// The story as one event of the caller's stream; none when it was not asked for or the framing has no room.
+    pub(crate) fn trace_event(
+        &self,
+        dialect: DialectName,
+        shape: &StreamShape,
+        facts: &Facts,
+        machine: &Machine,
+    ) -> Option<Bytes> {
+        let story = self.story(facts, machine)?;
+        let text = match dialect {
+            DialectName::OpenaiChat => {
+                let chunk = json!({
+                    "id": shape.fallback_id,
+                    "object": "chat.completion.chunk",
+                    "created": shape.created,
+                    "model": facts.model.as_deref().unwrap_or(&shape.fallback_model),
+                    "choices": [],
+                    "mainstay": story,
+                });
+                format!("data: {chunk}\n\n")
+            }
+            DialectName::AnthropicMessages => {
+                let event = json!({ "type": "mainstay", "mainstay": story });
+                format!("event: mainstay\ndata: {event}\n\n")
+            }
+            DialectName::Gemini if shape.json_array => return Some(Bytes::new()),
+            DialectName::Gemini => format!("data: {}\r\n\r\n", json!({ "mainstay": story })),
+        };
+        Some(Bytes::from(text))
+    }
+}
+
+/// What the plan left out, for the trace.
+pub(crate) fn exclusions(plan: &Plan) -> Value {
+    plan.excluded.iter().map(|e| json!({ "target": e.id, "reason": e.reason.code() })).collect()
+}
+
+/// Who serves; empty while nobody does.
+fn served(machine: &Machine) -> String {
+    machine.served_by().map(|s| s.target.id.clone()).unwrap_or_default()
+}
+
+fn ms(now: Instant, since: Instant) -> u64 {
+    u64::try_from(now.saturating_since(since).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `openai/gpt-5.1 overloaded 12 ms, …`: what was tried, for a log line.
+fn tried(machine: &Machine) -> String {
+    let mut text = String::new();
+    for attempt in machine.attempts() {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&attempt.target);
+        text.push(' ');
+        text.push_str(attempt.fault.map_or("served", canon::FaultClass::as_str));
+        text.push(' ');
+        text.push_str(&attempt.ms.to_string());
+        text.push_str(" ms");
+    }
+    text
+}

@@ -1,0 +1,127 @@
+//! Making the upstream call for one attempt: the caller's own bytes spliced, or the canonical request encoded.
+
+use crate::inquiry::Inquiry;
+use bytes::Bytes;
+use canon::{Drops, Fault, FaultClass, Origin};
+use catalog::Auth;
+use dialect::splice;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use routing::{Credential, Target};
+use std::sync::Arc;
+use std::time::Duration;
+use upstream::{Call, Endpoint};
+
+/// A call ready to be sent, and what was lost on the way.
+pub(crate) struct Prepared {
+    /// The call.
+    pub call: Call,
+    /// What the target cannot take.
+    pub drops: Drops,
+    /// The request is not byte for byte the caller's meaning any more (translated, clamped, fields dropped): a 4xx to
+    /// it is not the caller's fault.
+    pub altered: bool,
+    /// Same dialect in and out.
+    pub same_dialect: bool,
+}
+
+/// Builds the call of one attempt. A request the target's dialect cannot say is a fault that excludes the target.
+pub(crate) fn prepare(
+    inquiry: &Inquiry,
+    target: &Target,
+    credential: Option<&Credential>,
+    endpoint: Arc<Endpoint>,
+    connect: Duration,
+    attempt: u32,
+) -> Result<Prepared, Fault> {
+    let same_dialect = target.provider.dialect == inquiry.dialect;
+    let mut drops = Drops::new();
+    let (path, body, altered) = if same_dialect && !needs_reencode(inquiry, target) {
+        let body =
+            splice::splice(inquiry.dialect, &inquiry.body, &inquiry.scan, &target.model, &target.profile, &mut drops);
+        let path = dialect::outbound(inquiry.dialect).path(&target.model, inquiry.scan.stream);
+        (path, body, !drops.is_empty())
+    } else {
+        let (path, body) = encode(inquiry, target, &mut drops)?;
+        (path, body, true)
+    };
+    let headers = headers(inquiry, target, credential, same_dialect, attempt)?;
+    let call = Call { endpoint, method: Method::POST, path, headers, body, connect };
+    Ok(Prepared { call, drops, altered, same_dialect })
+}
+
+fn encode(inquiry: &Inquiry, target: &Target, drops: &mut Drops) -> Result<(String, Bytes), Fault> {
+    let request = inquiry.canonical().map_err(|bad| Fault {
+        code: Some(bad.code.to_owned()),
+        parameter: bad.parameter.clone(),
+        status: Some(400),
+        ..Fault::new(FaultClass::InvalidRequest, Origin::Mainstay, bad.message.clone())
+    })?;
+    let outbound = dialect::outbound(target.provider.dialect);
+    let encoded = outbound.encode_request(request, &target.model, &target.profile, drops).map_err(|cannot| Fault {
+        parameter: Some(cannot.path.clone()),
+        ..Fault::new(FaultClass::UnsupportedParameter, Origin::Mainstay, format!("{}: {}", cannot.path, cannot.reason))
+    })?;
+    Ok((encoded.path, encoded.body))
+}
+
+fn headers(
+    inquiry: &Inquiry,
+    target: &Target,
+    credential: Option<&Credential>,
+    same_dialect: bool,
+    attempt: u32,
+) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("mainstay/", env!("CARGO_PKG_VERSION"))));
+    let accept = if inquiry.scan.stream { "text/event-stream" } else { "application/json" };
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    for (name, value) in &target.provider.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            headers.insert(name, value);
+        }
+    }
+    if same_dialect {
+        // By the catalogue's allow-list. Credentials, cookies and what a client library says about itself stay here.
+        for (name, value) in &inquiry.headers {
+            if target.provider.passes_request_header(name.as_str()) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    if let Some(key) = inquiry.headers.get("idempotency-key").and_then(|v| v.to_str().ok()) {
+        // The bare key would make a provider replay one attempt's answer to the next.
+        if let Ok(value) = HeaderValue::try_from(format!("{key}-{attempt}")) {
+            headers.insert(HeaderName::from_static("idempotency-key"), value);
+        }
+    }
+    if let Some(credential) = credential.filter(|c| !c.secret.is_empty()) {
+        authorize(&mut headers, &target.provider.auth, credential)?;
+    }
+    Ok(headers)
+}
+
+fn authorize(headers: &mut HeaderMap, auth: &Auth, credential: &Credential) -> Result<(), Fault> {
+    let unusable = || {
+        Fault::new(
+            FaultClass::AuthRejected,
+            Origin::Mainstay,
+            format!("credential {} has characters no header can carry", credential.id),
+        )
+    };
+    let (name, text) = match auth {
+        Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", credential.secret.expose())),
+        Auth::Header(name) => {
+            (HeaderName::try_from(name.as_str()).map_err(|_| unusable())?, credential.secret.expose().to_owned())
+        }
+        Auth::None => return Ok(()),
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|_| unusable())?;
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Ok(())
+}
+
+fn needs_reencode(_inquiry: &Inquiry, _target: &Target) -> bool {
+    false
+}
