@@ -1,0 +1,179 @@
+//! What configurations mean, and what is said of those that mean nothing.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+use catalog::Catalog;
+use config::{Environment, Loader, Snapshot};
+use health::Health;
+use std::sync::Arc;
+
+fn load_with(source: &str, environment: &[(&str, &str)], health: &Arc<Health>) -> Result<Snapshot, String> {
+    let catalog = Catalog::builtin().unwrap();
+    let environment: Environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    let loader = Loader { catalog: &catalog, health, environment: &environment, allow_injection: false };
+    loader.load("mainstay.yaml", source).map_err(|error| error.to_string())
+}
+
+fn load(source: &str) -> Result<Snapshot, String> {
+    load_with(source, &[("OPENAI_API_KEY", "sk-1")], &Arc::new(Health::new(1)))
+}
+
+fn refused(source: &str) -> String {
+    load(source).err().expect("refused")
+}
+
+const OPENAI: &str = "providers:\n  openai: { keys: [\"${OPENAI_API_KEY}\"] }\n";
+
+#[test]
+fn the_example_configuration_is_valid() {
+    let example = include_str!("../../../mainstay.example.yaml");
+    let environment = [
+        ("OPENAI_API_KEY", "a"),
+        ("ANTHROPIC_API_KEY", "b"),
+        ("DEEPSEEK_API_KEY", "c"),
+        ("SUPPORT_BOT_KEY", "d"),
+    ];
+    let snapshot = load_with(example, &environment, &Arc::new(Health::new(1))).unwrap();
+    let names: Vec<_> = snapshot.models().map(|m| m.name.clone()).collect();
+    assert_eq!(names, ["canary", "primary-chat"]);
+    assert_eq!(snapshot.resolve("primary-chat").unwrap().targets[1].id, "anthropic/claude-sonnet-5");
+}
+
+#[test]
+fn an_unknown_field_is_named_with_its_line_and_what_was_expected() {
+    let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/gpt-5.1]\n    stratgy: weighted\n"));
+    assert!(error.contains("stratgy") && error.contains("strategy"), "{error}");
+    assert!(error.contains("mainstay.yaml") && error.contains('6'), "{error}");
+}
+
+#[test]
+fn a_length_of_time_without_a_unit_is_refused_at_its_line() {
+    let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/m]\n    timeouts: {{ idle: 10 }}\n"));
+    assert!(error.contains("500ms") && error.contains('6'), "{error}");
+}
+
+#[test]
+fn a_misspelt_provider_is_answered_with_the_near_one() {
+    let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets:\n      - openai/a\n      - opnai/b\n"));
+    assert!(error.contains("did you mean `openai`") && error.contains("mainstay.yaml:7"), "{error}");
+}
+
+#[test]
+fn a_shipped_provider_that_is_not_configured_says_what_to_add() {
+    let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [anthropic/claude-sonnet-5]\n"));
+    assert!(error.contains("anthropic: { keys: [\"${ANTHROPIC_API_KEY}\"] }"), "{error}");
+}
+
+#[test]
+fn an_unset_variable_is_named_at_its_line() {
+    let error = refused("providers:\n  openai:\n    keys: [\"${NOT_SET_ANYWHERE}\"]\n");
+    assert!(error.contains("NOT_SET_ANYWHERE is not set") && error.contains("mainstay.yaml:3"), "{error}");
+}
+
+#[test]
+fn a_provider_without_a_key_says_how_to_give_it_one() {
+    let error = load_with("providers:\n  groq: {}\n", &[], &Arc::new(Health::new(1))).err().unwrap();
+    assert!(error.contains("GROQ_API_KEY") && error.contains("keyless"), "{error}");
+}
+
+#[test]
+fn a_provider_is_added_at_run_time_without_rust() {
+    let source = "providers:\n  in-house: { dialect: openai-chat, base_url: \"http://10.0.0.7:8000/v1\", keyless: true, \
+                  quirks: { output_cap: max_tokens } }\nmodels:\n  chat: { targets: [in-house/llama] }\n";
+    let model = load(source).unwrap().resolve("chat").unwrap();
+    assert_eq!(model.targets[0].provider.base_url, "http://10.0.0.7:8000/v1");
+    assert_eq!(model.targets[0].profile.output_cap, dialect::profile::OutputCap::MaxTokens);
+}
+
+#[test]
+fn an_address_beyond_loopback_needs_keys_or_an_explicit_word() {
+    let error = refused("listen: 0.0.0.0:4000\n");
+    assert!(error.contains("allow_open: true"), "{error}");
+    assert!(load("listen: 0.0.0.0:4000\nallow_open: true\n").is_ok());
+    assert!(load("listen: 0.0.0.0:4000\nkeys: [{ name: a, key: b }]\n").is_ok());
+    assert!(load("listen: \"[::1]:4000\"\n").is_ok());
+}
+
+#[test]
+fn a_key_is_given_plain_or_as_its_hash_and_never_both() {
+    let hash = "fb8e20fc2e4c3f248c60c39bd652f3c1347298bb977b8b4d5903b85055620603"; // of "ab"
+    let snapshot = load(&format!("keys: [{{ name: a, key_sha256: {hash} }}]")).unwrap();
+    let same = load("keys: [{ name: a, key: ab }]").unwrap();
+    assert_eq!(snapshot.keys, same.keys);
+    assert!(refused("keys: [{ name: a }]").contains("`key` or `key_sha256`"));
+    assert!(refused(&format!("keys: [{{ name: a, key: ab, key_sha256: {hash} }}]")).contains("one of them"));
+    assert!(refused("keys: [{ name: a, key_sha256: xyz }]").contains("64 hex digits"));
+}
+
+#[test]
+fn the_same_target_twice_needs_a_label() {
+    let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/m, openai/m]\n"));
+    assert!(error.contains("label"), "{error}");
+    let labelled = format!(
+        "{OPENAI}models:\n  chat:\n    targets:\n      - openai/m\n      - {{ target: openai/m, label: eu, region: eu }}\n"
+    );
+    assert_eq!(load(&labelled).unwrap().resolve("chat").unwrap().targets[1].id, "openai/m#eu");
+}
+
+#[test]
+fn an_injected_fault_is_refused_unless_the_gateway_allows_it() {
+    let source = format!("{OPENAI}models:\n  chat:\n    targets:\n      - {{ target: openai/m, inject: {{ fault: unavailable_503 }} }}\n");
+    assert!(refused(&source).contains("--allow-injection"));
+}
+
+#[test]
+fn health_survives_a_reload() {
+    let health = Arc::new(Health::new(1));
+    let source = format!("{OPENAI}models:\n  chat: {{ targets: [openai/gpt-5.1] }}\n");
+    let environment = [("OPENAI_API_KEY", "sk-1")];
+    let before = load_with(&source, &environment, &health).unwrap().resolve("chat").unwrap();
+    let after = load_with(&source, &environment, &health).unwrap().resolve("chat").unwrap();
+    assert!(Arc::ptr_eq(&before.targets[0].health, &after.targets[0].health));
+    assert!(Arc::ptr_eq(&before.targets[0].credentials[0].health, &after.targets[0].credentials[0].health));
+}
+
+#[test]
+fn a_model_is_reached_by_provider_and_id_and_by_an_id_its_provider_is_known_for() {
+    let snapshot = load(OPENAI).unwrap();
+    assert_eq!(snapshot.resolve("openai/some-model").unwrap().targets[0].model, "some-model");
+    assert_eq!(snapshot.resolve("gpt-5.1").unwrap().targets[0].id, "openai/gpt-5.1");
+    let unknown = snapshot.resolve("nobody/x").unwrap_err().to_string();
+    assert!(unknown.contains("nobody/x") && unknown.contains("openai"), "{unknown}");
+    for tricky in ["openai/../admin", "openai/a b", "openai/", "openai/a\nb", "openai/a?b"] {
+        assert!(snapshot.resolve(tricky).is_err(), "{tricky}");
+    }
+}
+
+#[test]
+fn invented_model_names_do_not_fill_the_memory() {
+    let snapshot = load(OPENAI).unwrap();
+    for n in 0..5000 {
+        assert!(snapshot.resolve(&format!("openai/m{n}")).is_ok());
+    }
+    assert!(snapshot.resolve("openai/m0").is_ok());
+}
+
+#[test]
+fn the_schema_describes_every_top_level_field() {
+    let schema = config::schema();
+    let fields = schema["properties"].as_object().unwrap();
+    for field in ["listen", "providers", "models", "keys", "limits", "timeouts", "health", "drain"] {
+        assert!(fields.contains_key(field), "{field}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn providers_are_found_in_the_environment() {
+    let catalog = Catalog::builtin().unwrap();
+    let health = Arc::new(Health::new(1));
+    let environment: Environment =
+        [("ANTHROPIC_API_KEY", "k"), ("OPENAI_API_KEY", "")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+    let found = loader.discover().unwrap();
+    let snapshot = loader.load("the environment", &found).unwrap();
+    let names: Vec<_> = snapshot.providers().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["anthropic"]);
+    let nothing = Environment::new();
+    assert_eq!(Loader { environment: &nothing, ..loader }.discover(), None);
+}
