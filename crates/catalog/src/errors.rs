@@ -44,6 +44,15 @@ impl ErrorMap {
     }
 }
 
+/// Whether a lower-case text contains words; `*` in them stands for any run.
+fn contains(text: &str, words: &str) -> bool {
+    if glob::is_exact(words) {
+        text.contains(&words.to_lowercase())
+    } else {
+        glob::matches(&format!("*{words}*"), text)
+    }
+}
+
 impl Rule {
     /// Whether every condition written holds. `text` is the message in lower case.
     fn matches(&self, signal: &Signal<'_, '_>, text: &str) -> bool {
@@ -60,7 +69,7 @@ impl Rule {
         (self.finish.is_empty() || self.finish.iter().any(|f| finish.is_some_and(|word| glob::matches(f, word))))
             && self.status_matches(fields.status)
             && (self.code.is_empty() || self.code.iter().any(says))
-            && (self.text.is_empty() || self.text.iter().any(|t| text.contains(&t.to_lowercase())))
+            && (self.text.is_empty() || self.text.iter().any(|words| contains(text, words)))
             && self.header.iter().all(|(name, value)| (signal.headers)(name).is_some_and(|v| v.trim() == value))
             && self.exhausted.is_none_or(|wanted| signal.exhausted.unwrap_or(false) == wanted)
     }

@@ -14,9 +14,11 @@ mod errors;
 mod glob;
 mod load;
 mod provider;
+mod quirks;
 mod raw;
 
 pub use errors::{ErrorMap, Signal};
 pub use load::{Catalog, CatalogError};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
-pub use raw::{HintUse, ModelRow, Quirks, RawProvider, Rule, StatusRange};
+pub use quirks::Quirks;
+pub use raw::{HintUse, ModelRow, RawProvider, Rule, StatusRange};

@@ -2,13 +2,15 @@
 
 use crate::errors::ErrorMap;
 use crate::provider::{Auth, Provider};
-use crate::raw::{ModelRow, Quirks, RawProvider, Rule};
+use crate::quirks::Quirks;
+use crate::raw::{ModelRow, RawProvider, Rule};
 use canon::DialectName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+// `PROVIDERS` and `DIALECTS`: name and text of every data file.
 include!(concat!(env!("OUT_DIR"), "/data.rs"));
 const COMMON: &str = include_str!("../data/common.yaml");
 

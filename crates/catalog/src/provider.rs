@@ -2,7 +2,8 @@
 
 use crate::errors::ErrorMap;
 use crate::glob;
-use crate::raw::{ModelRow, Quirks};
+use crate::quirks::Quirks;
+use crate::raw::ModelRow;
 use canon::DialectName;
 use dialect::profile::Profile;
 use schemars::JsonSchema;

@@ -1,12 +1,11 @@
 //! Rows as they are written, in the data files and in a user's configuration: every field optional, unknown ones refused.
 
 use crate::provider::{Auth, Capabilities};
+use crate::quirks::Quirks;
 use canon::{DialectName, FaultClass, Scope, Secret};
-use dialect::profile::Profile;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -86,7 +85,7 @@ pub struct Rule {
     /// `code`, `type`, `status` or a machine-readable reason of the error body; `*` stands for any run.
     #[serde(default)]
     pub code: Vec<String>,
-    /// Text the message contains, case aside.
+    /// Text the message contains, case aside; `*` stands for any run.
     #[serde(default)]
     pub text: Vec<String>,
     /// Finish reasons, as the provider spells them; a rule with these concerns finish reasons alone.
@@ -206,46 +205,6 @@ impl JsonSchema for StatusRange {
                 { "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" },
             ]
         })
-    }
-}
-
-/// Fields of a [`Profile`] that a row states. Kept as written, so that a field stated as its default still overrides.
-#[derive(Debug, Clone, PartialEq, Default, JsonSchema)]
-#[schemars(transparent)]
-pub struct Quirks(#[schemars(with = "Profile")] Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Quirks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let quirks = Self(Map::deserialize(deserializer)?);
-        quirks.profile().map_err(de::Error::custom)?;
-        Ok(quirks)
-    }
-}
-
-impl Quirks {
-    /// The dialect's own behaviour with these deviations.
-    pub fn profile(&self) -> Result<Profile, serde_json::Error> {
-        serde_json::from_value(Value::Object(self.0.clone()))
-    }
-
-    /// These, with `over` winning field by field. Fields to drop add up; renamed ones too.
-    pub(crate) fn overlaid_with(&self, over: &Self) -> Self {
-        let mut merged = self.0.clone();
-        for (field, value) in &over.0 {
-            match (merged.get_mut(field), value) {
-                (Some(Value::Array(under)), Value::Array(over)) if field == "drop" => {
-                    let new: Vec<Value> = over.iter().filter(|name| !under.contains(name)).cloned().collect();
-                    under.extend(new);
-                }
-                (Some(Value::Object(under)), Value::Object(over)) => {
-                    under.extend(over.iter().map(|(k, v)| (k.clone(), v.clone())));
-                }
-                _ => {
-                    merged.insert(field.clone(), value.clone());
-                }
-            }
-        }
-        Self(merged)
     }
 }
 

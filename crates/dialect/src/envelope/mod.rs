@@ -84,6 +84,9 @@ impl ErrorFields {
             _ => {
                 if let Some(inner) = wrapped(object) {
                     self.read(inner, depth + 1);
+                    if object.contains_key("x_groq") {
+                        self.add_reason("x_groq.error");
+                    }
                 }
             }
         }
@@ -185,6 +188,9 @@ impl ErrorFields {
     fn read_metadata(&mut self, metadata: &Map<String, Value>, depth: usize) {
         if let Some(word) = metadata.get("error_type").and_then(Value::as_str) {
             self.add_reason(word);
+        }
+        if metadata.contains_key("flagged_input") {
+            self.add_reason("flagged_input");
         }
         let Some(raw) = metadata.get("raw") else { return };
         let parsed = raw.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
