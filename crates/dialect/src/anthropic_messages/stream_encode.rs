@@ -36,7 +36,10 @@ pub(super) struct Encoder {
 /// The block being written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
-    Text,
+    /// Text; `cited` once a source has been given for it.
+    Text {
+        cited: bool,
+    },
     Thinking,
     Tool(u32),
     /// One that comes in one piece and is closed at once.
@@ -291,14 +294,15 @@ impl Encoder {
         if text.is_empty() {
             return;
         }
-        self.want_text(out);
+        // A source covers its whole block, so what follows it needs a block of its own.
+        if self.open != Some(Open::Text { cited: false }) {
+            self.open_text(out);
+        }
         self.delta(Delta::Text { text }, out);
     }
 
-    fn want_text(&mut self, out: &mut BytesMut) {
-        if self.open != Some(Open::Text) {
-            self.open_block(Open::Text, &json!({ "type": "text", "text": "" }), out);
-        }
+    fn open_text(&mut self, out: &mut BytesMut) {
+        self.open_block(Open::Text { cited: false }, &json!({ "type": "text", "text": "" }), out);
     }
 
     fn thinking(&mut self, text: &str, signature: Option<&ProviderBound>, out: &mut BytesMut, drops: &mut Drops) {
@@ -338,7 +342,10 @@ impl Encoder {
     fn citation(&mut self, citation: &Citation, out: &mut BytesMut, drops: &mut Drops) {
         match citation::write(citation) {
             Some(citation) => {
-                self.want_text(out);
+                if !matches!(self.open, Some(Open::Text { .. })) {
+                    self.open_text(out);
+                }
+                self.open = Some(Open::Text { cited: true });
                 self.delta(Delta::Citations { citation }, out);
             }
             None => {

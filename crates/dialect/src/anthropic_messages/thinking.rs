@@ -46,7 +46,7 @@ pub(super) fn write(ctx: &mut Context<'_>) -> Written {
         Thinking::AlwaysOn => by_effort(ctx, false),
         Thinking::Budget => by_budget(ctx),
         Thinking::Unsupported => {
-            if !is_off(ctx) && !(nothing && asked.show.is_some()) {
+            if !(is_off(ctx) || nothing) {
                 ctx.drops.add(source_field(ctx), "the model does not think");
             }
             Written::default()

@@ -98,7 +98,7 @@ fn tool_value(ctx: &mut Context<'_>, tool: &Tool, path: &str) -> Option<(String,
 fn input_schema(ctx: &mut Context<'_>, parameters: Option<&Value>, path: &str) -> Map<String, Value> {
     match parameters {
         None => object(json!({ "type": "object" })),
-        Some(Value::Object(schema)) if schema.contains_key("type") => schema.clone(),
+        Some(Value::Object(schema)) if schema.contains_key("type") || ctx.same_dialect() => schema.clone(),
         Some(Value::Object(schema)) => {
             let mut typed = object(json!({ "type": "object" }));
             typed.extend(schema.iter().map(|(key, value)| (key.clone(), value.clone())));
