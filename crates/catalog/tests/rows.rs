@@ -1,35 +1,327 @@
 //! The shipped rows, and a user's rows over them.
 
-use catalog::{Auth, Catalog, RawProvider};
+use canon::{DialectName, FaultClass, Secret};
+use catalog::{Auth, Catalog, CatalogError, Provider, RawProvider, classify};
+use dialect::profile::{GeminiThinking, Instructions, OutputCap, Profile, Thinking};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-#[test]
-fn the_shipped_catalogue_loads() {
-    let catalog = Catalog::builtin().unwrap();
-    for name in [
-        "openai",
-        "anthropic",
-        "gemini",
-        "deepseek",
-        "mistral",
-        "dashscope",
-        "groq",
-        "xai",
-        "openrouter",
-        "tokenmix",
-        "ollama",
-        "vllm",
-    ] {
-        assert!(catalog.providers.contains_key(name), "{name}");
-    }
-    assert_eq!(catalog.providers["anthropic"].auth, Auth::Header("x-api-key".into()));
+fn shipped(name: &str) -> Arc<Provider> {
+    Arc::clone(&Catalog::builtin().unwrap().providers[name])
+}
+
+fn row(yaml: &str) -> RawProvider {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+fn over(name: &str, yaml: &str) -> Result<Provider, CatalogError> {
+    Catalog::builtin().unwrap().with_overrides(name, row(yaml))
 }
 
 #[test]
-fn a_provider_is_added_at_run_time_by_a_row() {
-    let row: RawProvider = serde_saphyr::from_str(
-        "{ dialect: openai-chat, base_url: 'http://10.0.0.7:8000/v1/', keys: [], quirks: { output_cap: max_tokens } }",
+fn the_shipped_rows_say_where_each_provider_is_and_how_it_is_asked() {
+    let bearer = Auth::Bearer;
+    for (name, dialect, url, auth, env, keyless) in [
+        ("openai", DialectName::OpenaiChat, "https://api.openai.com/v1", bearer.clone(), "OPENAI_API_KEY", false),
+        (
+            "anthropic",
+            DialectName::AnthropicMessages,
+            "https://api.anthropic.com/v1",
+            Auth::Header("x-api-key".into()),
+            "ANTHROPIC_API_KEY",
+            false,
+        ),
+        (
+            "gemini",
+            DialectName::Gemini,
+            "https://generativelanguage.googleapis.com/v1beta",
+            Auth::Header("x-goog-api-key".into()),
+            "GEMINI_API_KEY",
+            false,
+        ),
+        ("deepseek", DialectName::OpenaiChat, "https://api.deepseek.com", bearer.clone(), "DEEPSEEK_API_KEY", false),
+        ("mistral", DialectName::OpenaiChat, "https://api.mistral.ai/v1", bearer.clone(), "MISTRAL_API_KEY", false),
+        (
+            "dashscope",
+            DialectName::OpenaiChat,
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            bearer.clone(),
+            "DASHSCOPE_API_KEY",
+            false,
+        ),
+        ("groq", DialectName::OpenaiChat, "https://api.groq.com/openai/v1", bearer.clone(), "GROQ_API_KEY", false),
+        ("xai", DialectName::OpenaiChat, "https://api.x.ai/v1", bearer.clone(), "XAI_API_KEY", false),
+        (
+            "openrouter",
+            DialectName::OpenaiChat,
+            "https://openrouter.ai/api/v1",
+            bearer.clone(),
+            "OPENROUTER_API_KEY",
+            false,
+        ),
+        ("tokenmix", DialectName::OpenaiChat, "https://api.tokenmix.ai/v1", bearer.clone(), "TOKENMIX_API_KEY", false),
+        ("ollama", DialectName::OpenaiChat, "http://localhost:11434/v1", bearer.clone(), "OLLAMA_API_KEY", true),
+        ("vllm", DialectName::OpenaiChat, "http://localhost:8000/v1", bearer.clone(), "VLLM_API_KEY", true),
+    ] {
+        let provider = shipped(name);
+        assert_eq!(provider.name, name);
+        assert_eq!((provider.dialect, provider.base_url.as_str()), (dialect, url), "{name}");
+        assert_eq!((&provider.auth, provider.keyless), (&auth, keyless), "{name}");
+        assert_eq!(provider.key_env.first().map(String::as_str), Some(env), "{name}");
+    }
+    assert_eq!(shipped("anthropic").headers, [("anthropic-version".to_owned(), "2023-06-01".to_owned())]);
+    assert_eq!(shipped("gemini").key_env, ["GEMINI_API_KEY", "GOOGLE_API_KEY"]);
+}
+
+#[test]
+fn headers_cross_by_list_and_a_star_stands_for_any_ending() {
+    let anthropic = shipped("anthropic");
+    assert!(anthropic.passes_request_header("anthropic-beta"));
+    assert!(!anthropic.passes_request_header("authorization"));
+    assert!(!anthropic.passes_request_header("x-api-key"));
+    assert!(anthropic.passes_response_header("anthropic-ratelimit-tokens-remaining"));
+    assert!(anthropic.passes_response_header("retry-after"));
+    assert!(!anthropic.passes_response_header("set-cookie"));
+}
+
+#[test]
+fn claude_families_differ_as_documented() {
+    let anthropic = shipped("anthropic");
+    let profile = |id: &str| anthropic.model(id).profile;
+    // id, sampling rejected, temperature xor top_p, thinking, forced tools rejected, most output
+    for (id, no_sampling, xor, thinking, no_forced, most) in [
+        ("claude-3-haiku-20240307", false, false, Thinking::Unsupported, false, 4096),
+        ("claude-3-5-sonnet-20241022", false, false, Thinking::Unsupported, false, 8192),
+        ("claude-3-7-sonnet-20250219", false, false, Thinking::Budget, false, 64_000),
+        ("claude-opus-4-20250514", false, false, Thinking::Budget, false, 32_000),
+        ("claude-sonnet-4-20250514", false, false, Thinking::Budget, false, 64_000),
+        ("claude-opus-4-1-20250805", false, true, Thinking::Budget, false, 32_000),
+        ("claude-haiku-4-5", false, true, Thinking::Budget, false, 64_000),
+        ("claude-sonnet-4-5-20250929", false, true, Thinking::Budget, false, 64_000),
+        ("claude-opus-4-6", false, true, Thinking::Effort, false, 128_000),
+        ("claude-opus-4-7", true, false, Thinking::Effort, false, 128_000),
+        ("claude-opus-4-8", true, false, Thinking::Effort, false, 128_000),
+        ("claude-sonnet-5", true, false, Thinking::Effort, false, 128_000),
+        ("claude-opus-5", true, false, Thinking::Effort, false, 128_000),
+        ("claude-fable-5", true, false, Thinking::AlwaysOn, false, 128_000),
+        ("claude-fable-5-1", true, false, Thinking::AlwaysOn, true, 128_000),
+        ("claude-haiku-5-5", true, false, Thinking::Effort, false, 128_000),
+        ("claude-sonnet-5-5", true, false, Thinking::AlwaysOn, true, 128_000),
+        ("claude-opus-5-5", true, false, Thinking::AlwaysOn, true, 128_000),
+    ] {
+        let profile = profile(id);
+        assert_eq!(profile.no_sampling, no_sampling, "{id}");
+        assert_eq!(profile.temperature_xor_top_p, xor, "{id}");
+        assert_eq!(profile.thinking, thinking, "{id}");
+        assert_eq!(profile.no_forced_tools, no_forced, "{id}");
+        assert_eq!(profile.max_output_tokens, Some(most), "{id}");
+        let cap = profile.default_max_tokens.unwrap();
+        assert!(cap <= most, "{id}: a default cap of {cap} above {most}");
+    }
+    assert!(profile("claude-of-the-future").no_sampling);
+    assert!(profile("claude-opus-4-1").no_json_schema && !profile("claude-opus-4-5").no_json_schema);
+}
+
+#[test]
+fn reasoning_models_of_openai_are_told_apart_from_the_others() {
+    let openai = shipped("openai");
+    for id in ["o1", "o3", "o3-mini", "o4-mini", "gpt-5", "gpt-5-mini", "gpt-5.1", "gpt-5.4-nano", "gpt-6"] {
+        let model = openai.model(id);
+        assert!(model.facts.reasoning_model, "{id}");
+        assert!(model.profile.no_sampling, "{id}");
+        assert_eq!(model.profile.output_cap, OutputCap::MaxCompletionTokens, "{id}");
+        assert_eq!(model.profile.instructions, Instructions::Developer, "{id}");
+        for field in ["logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias"] {
+            assert!(model.profile.drop.iter().any(|name| name == field), "{id}: {field}");
+        }
+    }
+    for id in ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5-chat-latest", "gpt-5.1-chat-latest", "omni"] {
+        let model = openai.model(id);
+        assert!(!model.facts.reasoning_model, "{id}");
+        assert_eq!(Profile { max_output_tokens: None, ..model.profile }, Profile::default(), "{id} deviates");
+    }
+    assert!(openai.model("o3").profile.drop.contains(&"stop".to_owned()));
+    assert!(!openai.model("gpt-5").profile.drop.contains(&"stop".to_owned()));
+    assert_eq!(openai.model("gpt-5.1").facts.retires.as_deref(), Some("2027-04-01"));
+}
+
+#[test]
+fn the_other_providers_deviate_as_documented() {
+    let gemini = |id: &str| shipped("gemini").model(id).profile.gemini_thinking;
+    assert_eq!(gemini("gemini-2.5-flash"), GeminiThinking::Budget);
+    assert_eq!(gemini("gemini-3-pro-preview"), GeminiThinking::Level);
+    assert_eq!(gemini("gemini-2.0-flash"), GeminiThinking::Unsupported);
+
+    let mistral = shipped("mistral").model("mistral-large-latest").profile;
+    assert_eq!(mistral.rename.get("seed").map(String::as_str), Some("random_seed"));
+    assert!(mistral.nine_character_tool_ids);
+    assert_eq!((mistral.output_cap, mistral.instructions), (OutputCap::MaxTokens, Instructions::System));
+
+    let deepseek = shipped("deepseek").model("deepseek-v4-pro").profile;
+    assert!(deepseek.no_json_schema && deepseek.reasoning_required_with_tools);
+    assert_eq!(deepseek.reasoning_field.as_deref(), Some("reasoning_content"));
+
+    let groq = shipped("groq").model("llama-3.3-70b-versatile").profile;
+    for field in ["logprobs", "top_logprobs", "logit_bias", "messages.name", "n"] {
+        assert!(groq.drop.iter().any(|name| name == field), "{field}");
+    }
+    assert!(shipped("xai").model("grok-4").profile.reasoning_outside_output);
+    assert!(shipped("xai").model("grok-4").profile.drop.contains(&"stop".to_owned()));
+    assert!(!shipped("xai").model("grok-3").profile.drop.contains(&"stop".to_owned()));
+    let ollama = shipped("ollama").model("llama3.2").profile;
+    assert!(ollama.images_inline_only && ollama.tool_choice_auto_only);
+    assert!(!shipped("openai").profile.reasoning_outside_output);
+}
+
+#[test]
+fn a_model_nobody_knows_is_served_with_unknown_facts() {
+    let model = shipped("vllm").model("my-own-model");
+    assert!(!model.known);
+    assert_eq!(model.facts.context_window, None);
+    assert_eq!(model.facts.input_price, None);
+    assert_eq!(model.facts.capabilities.tools, None);
+    assert_eq!(model.profile, shipped("vllm").profile);
+}
+
+#[test]
+fn a_provider_is_added_at_run_time_by_a_row_alone() {
+    let provider = over(
+        "in-house",
+        "
+        dialect: openai-chat
+        base_url: http://10.0.0.7:8000/v1/
+        auth: { header: x-token }
+        keys: [one, two]
+        headers: { x-team: support }
+        quirks: { output_cap: max_tokens, drop: [n] }
+        errors:
+          - { status: [400], text: [no such llama], class: model_missing }
+        models:
+          - { id: llama-small, context_window: 8192, quirks: { drop: [seed] } }
+        ",
     )
     .unwrap();
-    let provider = Catalog::builtin().unwrap().with_overrides("in-house", row).unwrap();
     assert_eq!(provider.base_url, "http://10.0.0.7:8000/v1");
+    assert_eq!(provider.auth, Auth::Header("x-token".into()));
+    assert_eq!(provider.headers, [("x-team".to_owned(), "support".to_owned())]);
+    let model = provider.model("llama-small");
+    assert_eq!(model.facts.context_window, Some(8192));
+    assert_eq!(model.profile.drop, ["n", "seed"]);
+    assert_eq!(model.profile.output_cap, OutputCap::MaxTokens);
+    let fault = classify::head(&provider, 400, &|_| None, br#"{"error":"No such llama"}"#, SystemTime::UNIX_EPOCH);
+    assert_eq!(fault.class, FaultClass::ModelMissing);
+    let fault = classify::head(&provider, 503, &|_| None, b"", SystemTime::UNIX_EPOCH);
+    assert_eq!(fault.class, FaultClass::Overloaded);
+}
+
+#[test]
+fn a_row_overrides_fields_of_a_shipped_one_and_keeps_the_rest() {
+    let provider = over(
+        "deepseek",
+        "{ base_url: 'http://127.0.0.1:9/v1', quirks: { max_stop: 3 }, models: [{ id: deepseek-v4-pro, input_price: 9 }] }",
+    )
+    .unwrap();
+    assert_eq!(provider.base_url, "http://127.0.0.1:9/v1");
+    assert_eq!(provider.key_env, ["DEEPSEEK_API_KEY"]);
+    let model = provider.model("deepseek-v4-pro");
+    assert_eq!((model.facts.input_price, model.facts.context_window), (Some(9.0), Some(1_000_000)));
+    assert_eq!(model.profile.max_stop, Some(3));
+    assert!(model.profile.no_json_schema);
+    let gone = br#"{"error":{"message":"Model Not Exist"}}"#;
+    let fault = classify::head(&provider, 400, &|_| None, gone, SystemTime::UNIX_EPOCH);
+    assert_eq!(fault.class, FaultClass::ModelMissing);
+}
+
+#[test]
+fn a_user_s_rule_wins_over_the_shipped_ones() {
+    let provider = over("openai", "{ errors: [{ status: [503], class: server_error, scope: provider }] }").unwrap();
+    let fault = classify::head(&provider, 503, &|_| None, b"", SystemTime::UNIX_EPOCH);
+    assert_eq!((fault.class, fault.scope), (FaultClass::ServerError, canon::Scope::Provider));
+}
+
+#[test]
+fn a_row_that_changes_the_dialect_keeps_nothing_of_the_old_one() {
+    let provider =
+        over("deepseek", "{ dialect: anthropic-messages, base_url: 'https://api.deepseek.com/anthropic' }").unwrap();
+    assert_eq!(provider.auth, Auth::Header("x-api-key".into()));
+    assert_eq!(provider.profile, Profile::default());
+    assert_eq!(provider.key_env, ["DEEPSEEK_API_KEY"]);
+}
+
+#[test]
+fn a_new_provider_may_share_the_errors_of_a_shipped_one() {
+    let provider =
+        over("my-groq", "{ dialect: openai-chat, base_url: 'http://127.0.0.1:9', errors_like: groq }").unwrap();
+    let fault = classify::head(&provider, 413, &|_| None, b"", SystemTime::UNIX_EPOCH);
+    assert_eq!(fault.class, FaultClass::ContextExceeded);
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_its_field_its_value_and_what_was_expected() {
+    for (name, yaml, field, found) in [
+        ("new", "{ base_url: 'http://x' }", "providers.new.dialect", "nothing"),
+        ("new", "{ dialect: gemini }", "providers.new.base_url", "nothing"),
+        ("a/b", "{ dialect: gemini, base_url: 'http://x' }", "providers.a/b", "a/b"),
+        ("new", "{ dialect: gemini, base_url: 'x.example' }", "providers.new.base_url", "x.example"),
+        ("new", "{ dialect: gemini, base_url: 'https://u@x.example' }", "providers.new.base_url", "u@x"),
+        ("new", "{ dialect: gemini, base_url: 'https://x.example?key=1' }", "providers.new.base_url", "?key=1"),
+        ("new", "{ dialect: gemini, base_url: 'http://' }", "providers.new.base_url", "http:"),
+        ("openai", "{ auth: { header: 'x api' } }", "providers.openai.auth.header", "x api"),
+        ("openai", "{ headers: { 'a b': c } }", "providers.openai.headers", "a b"),
+        ("openai", "{ headers: { a: \"b\\r\\nc\" } }", "providers.openai.headers", "\\r\\n"),
+        ("openai", "{ errors: [{ class: overloaded }] }", "providers.openai.errors", "without conditions"),
+        ("openai", "{ errors_like: nobody }", "providers.openai.errors_like", "nobody"),
+        ("openai", "{ models: [{ id: '' }] }", "providers.openai.models[].id", "nothing"),
+        ("openai", "{ models: [{ id: m, input_price: -1 }] }", "providers.openai.models[m].input_price", "-1"),
+        ("openai", "{ models: [{ id: m, retires: soon }] }", "providers.openai.models[m].retires", "soon"),
+        (
+            "openai",
+            "{ models: [{ id: m, retires: '2026-13-01' }] }",
+            "providers.openai.models[m].retires",
+            "2026-13-01",
+        ),
+    ] {
+        let error = over(name, yaml).unwrap_err();
+        assert_eq!(error.field, field, "{yaml}");
+        assert!(error.found.contains(found), "{yaml}: {error}");
+        assert!(error.to_string().contains("expected "), "{error}");
+    }
+}
+
+#[test]
+fn a_row_with_an_unknown_field_or_a_wrong_value_is_refused_where_it_stands() {
+    for (yaml, says) in [
+        ("dialect: openai-chat\nbase-url: x", "base-url"),
+        ("dialect: openai\n", "openai"),
+        ("quirks:\n  no_smapling: true", "no_smapling"),
+        ("quirks:\n  output_cap: tokens", "tokens"),
+        ("errors:\n  - { status: [9000], class: overloaded }", "9000"),
+        ("errors:\n  - { status: [abc], class: overloaded }", "abc"),
+        ("errors:\n  - { status: [429], class: broken }", "broken"),
+        ("models:\n  - { context_window: 5 }", "id"),
+    ] {
+        let error = serde_saphyr::from_str::<RawProvider>(yaml).unwrap_err().to_string();
+        assert!(error.contains(says), "{yaml}: {error}");
+    }
+}
+
+#[test]
+fn keys_are_read_as_secrets_and_yaml_booleans_stay_words() {
+    let row = row("{ keys: ['k-1'], quirks: { drop: [n, y] } }");
+    assert_eq!(row.keys, Some(vec![Secret::new("k-1")]));
+    assert!(!format!("{row:?}").contains("k-1"));
+    assert_eq!(row.quirks.unwrap().profile().unwrap().drop, ["n", "y"]);
+}
+
+#[test]
+fn the_schema_of_a_row_names_its_fields_and_refuses_others() {
+    let schema = serde_json::to_value(schemars::schema_for!(RawProvider)).unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    for field in ["dialect", "base_url", "keys", "auth", "quirks", "errors", "models", "errors_like"] {
+        assert!(schema["properties"].get(field).is_some(), "{field}");
+    }
+    let text = schema.to_string();
+    for word in ["openai-chat", "rate_limited", "no_sampling", "context_window"] {
+        assert!(text.contains(word), "{word}");
+    }
 }

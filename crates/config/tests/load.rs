@@ -27,12 +27,8 @@ const OPENAI: &str = "providers:\n  openai: { keys: [\"${OPENAI_API_KEY}\"] }\n"
 #[test]
 fn the_example_configuration_is_valid() {
     let example = include_str!("../../../mainstay.example.yaml");
-    let environment = [
-        ("OPENAI_API_KEY", "a"),
-        ("ANTHROPIC_API_KEY", "b"),
-        ("DEEPSEEK_API_KEY", "c"),
-        ("SUPPORT_BOT_KEY", "d"),
-    ];
+    let environment =
+        [("OPENAI_API_KEY", "a"), ("ANTHROPIC_API_KEY", "b"), ("DEEPSEEK_API_KEY", "c"), ("SUPPORT_BOT_KEY", "d")];
     let snapshot = load_with(example, &environment, &Arc::new(Health::new(1))).unwrap();
     let names: Vec<_> = snapshot.models().map(|m| m.name.clone()).collect();
     assert_eq!(names, ["canary", "primary-chat"]);
@@ -117,7 +113,9 @@ fn the_same_target_twice_needs_a_label() {
 
 #[test]
 fn an_injected_fault_is_refused_unless_the_gateway_allows_it() {
-    let source = format!("{OPENAI}models:\n  chat:\n    targets:\n      - {{ target: openai/m, inject: {{ fault: unavailable_503 }} }}\n");
+    let source = format!(
+        "{OPENAI}models:\n  chat:\n    targets:\n      - {{ target: openai/m, inject: {{ fault: unavailable_503 }} }}\n"
+    );
     assert!(refused(&source).contains("--allow-injection"));
 }
 
