@@ -2,6 +2,7 @@
 //!
 //! The expectation is written from statuses and texts alone, apart from the maps it checks.
 #![expect(clippy::print_stderr, reason = "a skipped test says so, and a run says how much it saw")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 use canon::{Fault, FaultClass, Scope};
 use catalog::{Catalog, Provider, classify};

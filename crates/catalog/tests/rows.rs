@@ -1,4 +1,5 @@
 //! The shipped rows, and a user's rows over them.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use canon::{DialectName, FaultClass, Secret};
 use catalog::{Auth, Catalog, CatalogError, Provider, RawProvider, classify};
