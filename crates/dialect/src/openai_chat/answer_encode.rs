@@ -39,6 +39,8 @@ pub(super) fn block_text(block: &PromptBlock) -> String {
 /// The message of one choice, while its parts are read.
 #[derive(Default)]
 struct Message {
+    /// The output ended at a limit.
+    cut: bool,
     text: String,
     refusal: String,
     reasoning: String,
@@ -51,7 +53,8 @@ struct Message {
 
 fn choice(candidate: &Candidate, answer_id: Option<&str>, drops: &mut Drops) -> Value {
     let path = format!("choices[{}]", candidate.index);
-    let mut message = Message::default();
+    let cut = matches!(candidate.finish, Some(FinishReason::Length | FinishReason::ContextFull));
+    let mut message = Message { cut, ..Message::default() };
     for (j, part) in candidate.parts.iter().enumerate() {
         message.add(part, &format!("{path}.content[{j}]"), (answer_id, candidate.index), drops);
     }
@@ -88,7 +91,9 @@ impl Message {
                     ids::call_id(&[answer_id.unwrap_or_default(), &index.to_string(), &count])
                 };
                 let id = call.id.clone().unwrap_or_else(made_up);
-                self.calls.push(tool_encode::call_object(call, &id, &call.name));
+                // Readers parse arguments, so a call without any takes an empty object, unless its output was cut off.
+                let arguments = if call.arguments.is_empty() && !self.cut { "{}" } else { call.arguments.as_str() };
+                self.calls.push(tool_encode::call_object(call, &id, &call.name, arguments));
             }
             Part::Image(image) => match &image.source {
                 MediaSource::Base64(data) => {

@@ -203,15 +203,17 @@ impl Writer<'_, '_> {
             None if required => Field::Named("reasoning_content"),
             None => Field::Absent,
         };
+        let takes_details = matches!(field, Field::Named("reasoning" | "reasoning_details"));
         let mut text = String::new();
         let mut details = Vec::new();
         for (thought, path) in thoughts {
-            let lost = thought.redacted.is_some() || (field == Field::Absent && !thought.text.is_empty());
-            if lost {
+            let own = thought.signature.as_ref().and_then(reasoning::details_of);
+            let lost = (field == Field::Absent && !thought.text.is_empty()) || (!takes_details && own.is_some());
+            if thought.redacted.is_some() || lost {
                 self.context.drops.add(path.clone(), "the target does not take this reasoning back");
             }
             text.push_str(&thought.text);
-            if let Some(Value::Array(list)) = thought.signature.as_ref().and_then(reasoning::details_of) {
+            if let Some(Value::Array(list)) = own {
                 details.extend(list);
             }
         }
@@ -227,7 +229,7 @@ impl Writer<'_, '_> {
                 if required || !text.is_empty() {
                     fields.push((plain, Value::String(text)));
                 }
-                if plain == "reasoning" && !details.is_empty() {
+                if takes_details && !details.is_empty() {
                     fields.push(("reasoning_details", Value::Array(details)));
                 }
             }

@@ -7,12 +7,11 @@ use canon::{DialectName, ProviderBound};
 use serde_json::{Map, Value};
 
 /// The reasoning text a message or delta states, whatever the field is called; providers that state it twice mean the
-/// same text.
+/// same text. The text inside `reasoning_details` counts only where no field for plain text is there.
 pub(super) fn text_of(message: &Map<String, Value>) -> Option<String> {
-    for key in ["reasoning_content", "reasoning"] {
-        if let Some(text) = message.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()) {
-            return Some(text.to_owned());
-        }
+    let plain = ["reasoning_content", "reasoning"].map(|key| message.get(key).and_then(Value::as_str));
+    if plain.iter().any(Option::is_some) {
+        return plain.into_iter().flatten().find(|text| !text.is_empty()).map(str::to_owned);
     }
     let details = message.get("reasoning_details").and_then(Value::as_array)?;
     let text: String = details

@@ -117,7 +117,8 @@ impl ChatSniffer {
 
     fn look(&mut self, event: &[u8], data: &[u8]) -> Sniffed {
         let mut sniffed = Sniffed::blank();
-        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
+        // The whole frame is checked for UTF-8 at once: strings that are skipped would not be.
+        let Ok(chunk) = std::str::from_utf8(data).map_err(drop).and_then(parse) else {
             sniffed.malformed = true;
             return sniffed;
         };
@@ -199,6 +200,10 @@ impl ChatSniffer {
     fn is_complete(&self) -> bool {
         !self.failed && !self.candidates.is_empty() && self.candidates.iter().all(|candidate| candidate.finished)
     }
+}
+
+fn parse(text: &str) -> Result<Chunk<'_>, ()> {
+    serde_json::from_str(text).map_err(drop)
 }
 
 /// What shows more of the answer: content before calls before reasoning.

@@ -26,8 +26,8 @@ struct Candidate {
     refused: bool,
     /// Characters of text so far.
     chars: u64,
-    /// Whether the open tool call has arguments yet.
-    has_arguments: bool,
+    /// Tool calls without arguments so far.
+    bare: Vec<u32>,
 }
 
 impl Encoder {
@@ -102,7 +102,9 @@ impl Encoder {
             self.chunk(index, &json!({"reasoning_content": text}), out);
         }
         match signature.map(reasoning::details_of) {
-            Some(Some(details)) => self.chunk(index, &json!({"reasoning_details": details}), out),
+            Some(Some(details)) => {
+                self.chunk(index, &json!({"reasoning_content": "", "reasoning_details": details}), out);
+            }
             Some(None) => drops.add("reasoning.signature", "another vendor's signature"),
             None => {}
         }
@@ -112,7 +114,7 @@ impl Encoder {
         let made_up = || ids::call_id(&[&self.id, &index.to_string(), &call.to_string()]);
         let id = id.map_or_else(made_up, str::to_owned);
         if let Some(candidate) = self.candidate(index, out) {
-            candidate.has_arguments = false;
+            candidate.bare.push(call);
         }
         let function = json!({"name": name, "arguments": ""});
         let entry = json!({"index": call, "id": id, "type": "function", "function": function});
@@ -124,16 +126,20 @@ impl Encoder {
             return;
         }
         if let Some(candidate) = self.candidate(index, out) {
-            candidate.has_arguments = true;
+            candidate.bare.retain(|bare| *bare != call);
         }
         let entry = json!({"index": call, "function": {"arguments": arguments}});
         self.chunk(index, &json!({"tool_calls": [entry]}), out);
     }
 
-    /// A call whose arguments never came takes none: readers parse the text, so it must be an object.
-    fn tool_end(&mut self, index: u32, call: u32, out: &mut BytesMut) {
-        if self.candidate(index, out).is_some_and(|candidate| !candidate.has_arguments) {
-            self.arguments(index, call, "{}", out);
+    /// A call whose arguments never came takes none: readers parse the text, so it must be an object. Where the output
+    /// was cut off nobody knows, and nothing is made up.
+    fn complete_calls(&mut self, index: u32, reason: FinishReason, out: &mut BytesMut) {
+        let bare = self.candidate(index, out).map(|candidate| std::mem::take(&mut candidate.bare)).unwrap_or_default();
+        if !matches!(reason, FinishReason::Length | FinishReason::ContextFull) {
+            for call in bare {
+                self.arguments(index, call, "{}", out);
+            }
         }
     }
 
@@ -160,6 +166,7 @@ impl Encoder {
         stop_sequence: Option<&str>,
         out: &mut BytesMut,
     ) {
+        self.complete_calls(index, reason, out);
         let refused = self.candidate(index, out).is_some_and(|candidate| candidate.refused);
         let mut fields = Map::new();
         fields.insert("finish_reason".to_owned(), json!(finish::encode(reason, native, refused)));
@@ -207,7 +214,6 @@ impl StreamEncoder for Encoder {
                 self.tool_start(*candidate, *call, id.as_deref(), name, out);
             }
             Event::ToolCallDelta { candidate, call, arguments } => self.arguments(*candidate, *call, arguments, out),
-            Event::ToolCallEnd { candidate, call } => self.tool_end(*candidate, *call, out),
             Event::Citation { candidate, citation } => self.citation(*candidate, citation, out, drops),
             Event::Logprobs { candidate, value } => {
                 self.candidate(*candidate, out);
@@ -223,8 +229,8 @@ impl StreamEncoder for Encoder {
             }
             Event::Opaque { candidate, dialect, value } => self.opaque(*candidate, *dialect, value, out, drops),
             Event::Done => self.done(out),
-            // Errors and faults are the driver's: it decides what the caller sees and ends with `fail`.
-            Event::Error(_) | Event::Fault(_) | Event::Ping => {}
+            // Calls end with the finish. Errors and faults are the driver's: it decides what the caller sees.
+            Event::ToolCallEnd { .. } | Event::Error(_) | Event::Fault(_) | Event::Ping => {}
         }
     }
 
@@ -294,6 +300,7 @@ mod tests {
         let events = [
             Event::ToolCallStart { candidate: 0, call: 0, id: None, name: "f".to_owned(), signature: None },
             Event::ToolCallEnd { candidate: 0, call: 0 },
+            stop(),
         ];
         let (frames, _) = written(false, &events);
         let start: Value = serde_json::from_str(&frames[1]).unwrap();

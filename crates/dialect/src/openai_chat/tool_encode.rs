@@ -117,14 +117,15 @@ fn reference(name: &str, request: &Request, context: &mut Context<'_>) -> Value 
 /// Writes one entry of an assistant message's `tool_calls`.
 pub(super) fn call(call: &ToolCall, id: &str, path: &str, context: &mut Context<'_>) -> Value {
     let name = fit_name(&call.name, path, context);
-    let mut object = call_object(call, id, &name);
+    // A turn that was cut off inside the call may have left nothing; targets parse what they are sent.
+    let arguments = if call.arguments.is_empty() { "{}" } else { call.arguments.as_str() };
+    let mut object = call_object(call, id, &name, arguments);
     context.cache(&mut object, call.cache.as_ref(), path);
     object
 }
 
-/// A whole tool call, as requests and answers write it; arguments are never empty, because readers parse them.
-pub(super) fn call_object(call: &ToolCall, id: &str, name: &str) -> Value {
-    let arguments = if call.arguments.is_empty() { "{}" } else { call.arguments.as_str() };
+/// A whole tool call, as requests and answers write it.
+pub(super) fn call_object(call: &ToolCall, id: &str, name: &str, arguments: &str) -> Value {
     match &call.kind {
         ToolKind::Custom(_) => {
             json!({"id": id, "type": "custom", "custom": {"name": name, "input": call.arguments}})
