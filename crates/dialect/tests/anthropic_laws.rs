@@ -36,16 +36,16 @@ fn text() -> impl Strategy<Value = Part> {
     "[a-zé \n\"\\\\]{0,8}".prop_map(Part::text)
 }
 
-fn own(value: String) -> Option<ProviderBound> {
-    Some(ProviderBound { dialect: DIALECT, value })
+fn own(value: String) -> ProviderBound {
+    ProviderBound { dialect: DIALECT, value }
 }
 
 fn thought() -> impl Strategy<Value = Part> {
     ("[a-z]{0,6}", "[A-Z]{1,6}", any::<bool>()).prop_map(|(text, bound, redacted)| {
         Part::Reasoning(if redacted {
-            Reasoning { text: String::new(), signature: None, redacted: own(bound) }
+            Reasoning { text: String::new(), signature: None, redacted: Some(own(bound)) }
         } else {
-            Reasoning { text, signature: own(bound), redacted: None }
+            Reasoning { text, signature: Some(own(bound)), redacted: None }
         })
     })
 }
@@ -240,11 +240,11 @@ fn events_of(steps: &[Step], parallel: bool) -> Vec<Event> {
         match step {
             Step::Text(text) => events.push(Event::Text { candidate, text: text.clone(), signature: None }),
             Step::Thought(text, signed) => {
-                let signature = signed.then(|| own("S".to_owned())).flatten();
+                let signature = signed.then(|| own("S".to_owned()));
                 events.push(Event::Reasoning { candidate, text: text.clone(), signature });
             }
             Step::Redacted(data) => {
-                events.push(Event::RedactedReasoning { candidate, data: own(data.clone()).unwrap() });
+                events.push(Event::RedactedReasoning { candidate, data: own(data.clone()) });
             }
             Step::Call(pieces) => {
                 let call = calls;

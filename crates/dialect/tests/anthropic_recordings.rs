@@ -6,7 +6,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::format_push_string,
     clippy::print_stdout,
     reason = "tests say what went wrong by panicking, and print what they counted"
 )]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Blocks without a canonical form (server-side tools) are gathered and given out whole when they close. Citations are
-//! given out when their text block closes, because only then is it known what they cover.
+//! given out when their text block closes, because only then is it known what they cover; so are signatures, of which
+//! the last one counts.
 
 use super::answer_decode::{bound, explanation};
 use super::names::unescape_tool;
@@ -37,7 +38,10 @@ enum Block {
         start: u64,
         citations: Vec<Value>,
     },
-    Thinking,
+    /// The signature stated last is the block's.
+    Thinking {
+        signature: String,
+    },
     /// Given out whole when it began.
     Complete,
     Tool {
@@ -141,8 +145,8 @@ impl Decoder {
                 Block::Text { start, citations }
             }
             "thinking" => {
-                reasoning(text("thinking"), text("signature"), out);
-                Block::Thinking
+                thinking(text("thinking"), out);
+                Block::Thinking { signature: text("signature").to_owned() }
             }
             "redacted_thinking" => {
                 out.push(Event::RedactedReasoning { candidate: 0, data: bound(text("data")) });
@@ -185,9 +189,20 @@ impl Decoder {
         }
         let required = |key: &str| text(key).ok_or_else(|| Malformed(format!("{kind} without {key}")));
         match kind {
-            "text_delta" => self.text(required("text")?, out),
-            "thinking_delta" => reasoning(required("thinking")?, "", out),
-            "signature_delta" => reasoning("", required("signature")?, out),
+            // Some servers leave out the start of a block whose first delta says it all.
+            "text_delta" => {
+                let start = self.characters;
+                self.open.entry(index).or_insert(Block::Text { start, citations: Vec::new() });
+                self.text(required("text")?, out);
+            }
+            "thinking_delta" => {
+                self.open.entry(index).or_insert(Block::Thinking { signature: String::new() });
+                thinking(required("thinking")?, out);
+            }
+            "signature_delta" => match self.open.get_mut(&index) {
+                Some(Block::Thinking { signature }) => required("signature")?.clone_into(signature),
+                _ => return Err(Malformed("signature_delta outside a thinking block".to_owned())),
+            },
             "input_json_delta" => {
                 let piece = required("partial_json")?;
                 let Some(Block::Tool { call, any_arguments, .. }) = self.open.get_mut(&index) else {
@@ -216,7 +231,13 @@ impl Decoder {
 
     fn close(&mut self, block: Option<Block>, out: &mut Vec<Event>) {
         match block {
-            None | Some(Block::Thinking | Block::Complete) => {}
+            None | Some(Block::Complete) => {}
+            Some(Block::Thinking { signature }) => {
+                if !signature.is_empty() {
+                    let signature = Some(bound(&signature));
+                    out.push(Event::Reasoning { candidate: 0, text: String::new(), signature });
+                }
+            }
             Some(Block::Text { start, citations }) => {
                 let span = start..self.characters;
                 out.extend(citations.into_iter().map(|value| Event::Citation {
@@ -273,10 +294,9 @@ fn index(value: &Value) -> Result<u64, Malformed> {
     value.get("index").and_then(Value::as_u64).ok_or_else(|| Malformed("an event of a block without index".to_owned()))
 }
 
-fn reasoning(text: &str, signature: &str, out: &mut Vec<Event>) {
-    if !text.is_empty() || !signature.is_empty() {
-        let signature = Some(signature).filter(|signature| !signature.is_empty()).map(bound);
-        out.push(Event::Reasoning { candidate: 0, text: text.to_owned(), signature });
+fn thinking(text: &str, out: &mut Vec<Event>) {
+    if !text.is_empty() {
+        out.push(Event::Reasoning { candidate: 0, text: text.to_owned(), signature: None });
     }
 }
 

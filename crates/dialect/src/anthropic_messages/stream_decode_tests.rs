@@ -116,7 +116,7 @@ fn an_error_is_given_out_whole_whatever_the_event_is_called() {
 #[test]
 fn thinking_is_signed_and_redacted_thinking_is_whole() {
     let (events, _) = decode(&[
-        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":"EARLIER"}}"#,
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"S"}}"#,
         r#"{"type":"content_block_stop","index":0}"#,
@@ -213,4 +213,15 @@ fn what_is_no_event_is_malformed_and_the_rest_goes_on() {
     ]);
     assert_eq!(malformed, 3);
     assert_eq!(events.last(), Some(&Event::Done));
+}
+
+#[test]
+fn a_block_that_was_never_begun_begins_with_its_first_delta() {
+    let (events, malformed) = decode(&[
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"S"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"hi"}}"#,
+    ]);
+    assert_eq!((events.len(), malformed), (3, 0), "{events:?}");
 }
