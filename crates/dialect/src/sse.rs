@@ -149,6 +149,11 @@ impl Decoder {
         }
     }
 
+    /// Bytes held of events that are not complete yet.
+    pub fn buffered(&self) -> usize {
+        self.head.len() + self.chunk.len() + self.waiting.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// What follows the last complete frame (an event cut off, or Gemini's raw JSON error), once [`Self::next_frame`]
     /// has returned `None`.
     pub fn residue(&self) -> Bytes {

@@ -6,6 +6,7 @@
 use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
+use crate::memory::{ByteBudget, Held};
 use crate::stream::{Facts, NextProgress, Progress, Reader, Stream, finish_fault};
 use crate::wire::{self, Prepared};
 use bytes::{Bytes, BytesMut};
@@ -40,7 +41,7 @@ pub(crate) struct Ready {
 /// An answer past the gate.
 pub(crate) enum Served {
     /// Whole, in the caller's dialect.
-    Whole(Bytes, Facts),
+    Whole(Bytes, Facts, Held),
     /// Under way; the first content is in its output.
     Stream(Box<Stream>),
 }
@@ -63,6 +64,8 @@ pub(crate) struct Attempt<'a> {
     pub clock: Clock,
     /// How the caller's stream must look.
     pub shape: &'a StreamShape,
+    /// What answers that are not streamed may hold.
+    pub budget: &'a ByteBudget,
     /// `content_blocked: next`.
     pub blocked_is_fault: bool,
     /// Where the target listens.
@@ -129,7 +132,7 @@ impl Attempt<'_> {
             self.reach_end(reply, same_dialect).await?
         };
         match &mut ready.answer {
-            Served::Whole(_, facts) => facts.drops.extend(drops),
+            Served::Whole(_, facts, _) => facts.drops.extend(drops),
             Served::Stream(stream) => stream.facts.drops.extend(drops),
         }
         Ok(ready)
@@ -137,8 +140,9 @@ impl Attempt<'_> {
 
     async fn classify_head(&self, reply: Reply) -> Fault {
         let Reply { status, headers, body } = reply;
-        let read = tokio::time::timeout(ERROR_BODY_TIME, collect(body, ERROR_BODY_LIMIT, Overflow::Cut)).await;
-        // An error body that breaks off still says what it said.
+        let mut held = self.budget.nothing();
+        let read = collect(body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held);
+        let read = tokio::time::timeout(ERROR_BODY_TIME, read).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         classify::head(&self.start.target.provider, status.as_u16(), &header, &body, clock::wall())
@@ -147,7 +151,8 @@ impl Attempt<'_> {
     async fn reach_content(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
         let provider = &self.start.target.provider;
         if let Some(kind) = not_a_stream(&reply.headers) {
-            let body = collect(reply.body, ERROR_BODY_LIMIT, Overflow::Cut).await.unwrap_or_default();
+            let mut held = self.budget.nothing();
+            let body = collect(reply.body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held).await.unwrap_or_default();
             return Err(instead_of_stream(provider, kind, &body));
         }
         let outbound = dialect::outbound(provider.dialect);
@@ -160,8 +165,14 @@ impl Attempt<'_> {
                 events: Vec::new(),
             }
         };
-        let mut stream =
-            Stream::new(reply.body, reader, provider.clone(), self.inquiry.scan.shows_reasoning, self.blocked_is_fault);
+        let mut stream = Stream::new(
+            reply.body,
+            reader,
+            provider.clone(),
+            self.inquiry.scan.shows_reasoning,
+            self.blocked_is_fault,
+            self.budget.nothing(),
+        );
         loop {
             match NextProgress(&mut stream).await? {
                 Progress::Prelude if stream.output_len() > PRELUDE_LIMIT => {
@@ -180,7 +191,8 @@ impl Attempt<'_> {
 
     async fn reach_end(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
         let target = &self.start.target;
-        let body = collect(reply.body, ANSWER_LIMIT, Overflow::Fault).await?;
+        let mut held = self.budget.nothing();
+        let body = collect(reply.body, ANSWER_LIMIT, Overflow::Fault, &mut held).await?;
         let body = trim_blank_lines(body);
         let outbound = dialect::outbound(target.provider.dialect);
         let mut facts = Facts::default();
@@ -198,9 +210,10 @@ impl Attempt<'_> {
             facts.finish = sniffed.finish;
             body
         } else {
-            let answer = outbound
+            let mut answer = outbound
                 .decode_answer(&body, &target.profile)
                 .map_err(|_| classify::unreadable(&target.provider, &body))?;
+            answer.created.get_or_insert(self.shape.created);
             facts.usage = answer.usage.clone();
             facts.model.clone_from(&answer.model);
             facts.content = answer.candidates.iter().any(|c| !c.parts.is_empty());
@@ -208,7 +221,7 @@ impl Attempt<'_> {
             dialect::inbound(self.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
         };
         self.check_end(&facts)?;
-        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, facts), same_dialect })
+        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, facts, held), same_dialect })
     }
 
     fn check_end(&self, facts: &Facts) -> Result<(), Fault> {
@@ -273,11 +286,24 @@ enum Overflow {
     Fault,
 }
 
-async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow) -> Result<Bytes, Fault> {
+async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow, held: &mut Held) -> Result<Bytes, Fault> {
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = NextFrame(body.as_mut()).await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let frame = match (frame, &overflow) {
+            (Ok(frame), _) => frame,
+            // What breaks off still says what it said.
+            (Err(_), Overflow::Cut) => break,
+            (Err(fault), Overflow::Fault) => return Err(fault),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if !held.grow(data.len()) {
+            return Err(Fault::new(
+                FaultClass::BadAnswer,
+                Origin::Mainstay,
+                "the gateway holds as many bytes as it may",
+            ));
+        }
         match first.take() {
             None if whole.is_empty() => first = Some(data),
             None => whole.extend_from_slice(&data),

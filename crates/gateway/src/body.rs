@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A body read whole, and its share of the byte budget.
 #[derive(Debug)]
-pub struct Buffered {
+pub(crate) struct Buffered {
     /// The bytes, decompressed.
     pub bytes: Bytes,
     /// Given back when the exchange ends.
@@ -23,7 +23,7 @@ pub struct Buffered {
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// Larger than the limit: 413.
     TooLarge {
         /// The limit in bytes.
@@ -43,7 +43,7 @@ pub enum BodyError {
 
 /// How bodies are read.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadLimits {
+pub(crate) struct ReadLimits {
     /// Most bytes, after decompression.
     pub bytes: usize,
     /// Longest silence between two pieces.
@@ -51,7 +51,7 @@ pub struct ReadLimits {
 }
 
 /// Reads `body` to its end.
-pub async fn read<B>(
+pub(crate) async fn read<B>(
     headers: &HeaderMap,
     body: B,
     budget: &ByteBudget,

@@ -6,12 +6,13 @@
 use crate::attempt::{Attempt, Failed, Ready, Served};
 use crate::clock::Clock;
 use crate::inquiry::Inquiry;
+use crate::memory::{ByteBudget, Held};
 use crate::pipeline::Planned;
 use crate::relay::{Committed, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::Settlement;
 use crate::stream::Facts;
-use crate::{Current, Gateway, memory};
+use crate::{Current, Gateway};
 use bytes::{BufMut, Bytes, BytesMut};
 use canon::{CallerError, DialectName, FaultClass, Instant};
 use dialect::StreamShape;
@@ -50,6 +51,7 @@ struct Exchange<'a> {
     transport: &'a dyn Transport,
     clock: Clock,
     shape: &'a StreamShape,
+    budget: &'a ByteBudget,
     blocked_is_fault: bool,
     endpoints: &'a HashMap<String, Arc<Endpoint>>,
 }
@@ -63,6 +65,7 @@ impl<'a> Exchange<'a> {
             transport: self.transport,
             clock: self.clock,
             shape: self.shape,
+            budget: self.budget,
             blocked_is_fault: self.blocked_is_fault,
             endpoint: self.endpoints.get(&start.target.provider.name).cloned(),
             start,
@@ -105,6 +108,7 @@ pub(crate) async fn drive(gateway: &Gateway, current: &Current, planned: Planned
         transport: gateway.transport.as_ref(),
         clock,
         shape: &shape,
+        budget: &gateway.budget,
         blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
         endpoints: &current.endpoints,
     };
@@ -243,25 +247,32 @@ struct Commit {
     attempt: AttemptId,
     machine: Machine,
     settlement: Settlement,
-    held: memory::Held,
+    held: Held,
 }
 
 impl Commit {
     fn respond(self, gateway: &Gateway, ready: Ready) -> Driven {
         let same = ready.same_dialect;
         match ready.answer {
-            Served::Whole(bytes, facts) => self.whole(gateway, &ready.headers, same, bytes, &facts),
+            Served::Whole(bytes, facts, held) => self.whole(gateway, &ready.headers, same, (bytes, held), &facts),
             Served::Stream(stream) => self.stream(gateway, &ready.headers, same, stream),
         }
     }
 
-    fn whole(self, gateway: &Gateway, from: &HeaderMap, same: bool, bytes: Bytes, facts: &Facts) -> Driven {
+    fn whole(
+        self,
+        gateway: &Gateway,
+        from: &HeaderMap,
+        same: bool,
+        (bytes, held): (Bytes, Held),
+        facts: &Facts,
+    ) -> Driven {
         self.settlement.complete(facts, &self.machine, gateway.clock.now());
         let bytes = match self.settlement.story(facts, &self.machine) {
             Some(story) => with_story(&bytes, &story),
             None => bytes,
         };
-        let mut response = Response::new(GatewayBody::whole(bytes));
+        let mut response = Response::new(GatewayBody::Whole(Some(bytes), Some(held)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.headers(headers, from, same, facts);

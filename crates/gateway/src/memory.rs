@@ -32,6 +32,11 @@ impl ByteBudget {
         held.grow(bytes).then_some(held)
     }
 
+    /// A share of nothing yet, to grow.
+    pub fn nothing(&self) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
+    }
+
     /// Bytes held at the moment.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
@@ -53,6 +58,16 @@ impl Held {
             self.bytes += more;
         }
         fits
+    }
+}
+
+impl Held {
+    /// Takes what is missing to `bytes` in all; `false` = it does not fit.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) if more > 0 => self.grow(more),
+            Some(_) | None => true,
+        }
     }
 }
 

@@ -239,7 +239,7 @@ fn refuse<B: CallerBody>(
     if body.is_end_stream() || waits {
         return response;
     }
-    if let (GatewayBody::Whole(answer), Some(rest)) = (response.body_mut(), body.into_incoming()) {
+    if let (GatewayBody::Whole(answer, _), Some(rest)) = (response.body_mut(), body.into_incoming()) {
         let answer = answer.take().unwrap_or_default();
         *response.body_mut() = GatewayBody::Lingering(Box::new(linger::Lingering::new(answer, rest)));
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,5 +1,6 @@
 //! Responses: the headers that say who served and why, errors in the caller's dialect, health and plain answers.
 
+use crate::memory::Held;
 use crate::relay::RelayBody;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops};
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 /// Every response body of the gateway.
 pub enum GatewayBody {
-    /// A body known whole; `None` once it was handed over.
-    Whole(Option<Bytes>),
+    /// A body known whole, `None` once it was handed over, and its share of the byte budget.
+    Whole(Option<Bytes>, Option<Held>),
     /// A committed stream.
     Relay(Box<RelayBody>),
     /// An early refusal, followed by reading off the rest of the request so that the caller gets to read it.
@@ -23,7 +24,7 @@ pub enum GatewayBody {
 impl GatewayBody {
     /// A whole body.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole(Some(bytes.into()))
+        Self::Whole(Some(bytes.into()), None)
     }
 }
 
@@ -33,7 +34,7 @@ impl Body for GatewayBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Self::Relay(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
             Self::Lingering(lingering) => Pin::new(lingering.as_mut()).poll_frame(cx),
         }
@@ -41,7 +42,7 @@ impl Body for GatewayBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Whole(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Relay(relay) => relay.is_end_stream(),
             Self::Lingering(lingering) => lingering.is_end_stream(),
         }
@@ -49,7 +50,7 @@ impl Body for GatewayBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relay(_) => SizeHint::default(),
             Self::Lingering(lingering) => lingering.size_hint(),
         }

@@ -5,6 +5,7 @@
 //! content, [`crate::relay`] from there on.
 
 use crate::clock;
+use crate::memory::Held;
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
@@ -16,6 +17,9 @@ use upstream::AnswerBody;
 
 /// Longest single event; a provider that sends more is broken.
 const EVENT_LIMIT: usize = 16 << 20;
+
+/// Bytes of an unfinished event that need no share of the byte budget.
+const UNACCOUNTED: usize = 64 << 10;
 
 /// How much is gathered before it is handed on, when the provider is faster than the caller's connection.
 const BATCH: usize = 16 << 10;
@@ -87,7 +91,9 @@ pub(crate) struct Stream {
     blocked_is_fault: bool,
     /// The terminator is kept back, so that the trace can go before it.
     hold_terminator: bool,
-    held: BytesMut,
+    terminator: BytesMut,
+    /// The share of the byte budget that an unfinished event holds.
+    held: Held,
 }
 
 impl Stream {
@@ -98,6 +104,7 @@ impl Stream {
         provider: Arc<Provider>,
         reasoning_is_content: bool,
         blocked_is_fault: bool,
+        held: Held,
     ) -> Self {
         Self {
             body,
@@ -111,7 +118,8 @@ impl Stream {
             finished: false,
             blocked_is_fault,
             hold_terminator: false,
-            held: BytesMut::new(),
+            terminator: BytesMut::new(),
+            held,
         }
     }
 
@@ -123,8 +131,8 @@ impl Stream {
     /// Appends what the gateway itself has to say (the trace), then the terminator that was kept back.
     pub(crate) fn release_terminator(&mut self, before: &[u8]) {
         self.out.extend_from_slice(before);
-        let held = self.held.split();
-        self.out.extend_from_slice(&held);
+        let terminator = self.terminator.split();
+        self.out.extend_from_slice(&terminator);
     }
 
     /// Bytes of whole events that may go to the caller.
@@ -160,6 +168,7 @@ impl Stream {
                     let Ok(chunk) = frame.into_data() else { continue };
                     self.decoder.push(chunk);
                     content |= self.read_frames()?;
+                    self.account()?;
                     if self.out.len() >= BATCH && content {
                         return Poll::Ready(Ok(Progress::Content));
                     }
@@ -196,6 +205,19 @@ impl Stream {
             Reader::Translated { encoder, .. } => encoder.fail(error, &mut self.out),
         }
         self.ended = true;
+    }
+
+    /// Draws what an unfinished event holds on the byte budget, once it is more than a connection holds anyway.
+    fn account(&mut self) -> Result<(), Fault> {
+        let unfinished = self.decoder.buffered();
+        if unfinished > UNACCOUNTED && !self.held.grow_to(unfinished) {
+            return Err(Fault::new(
+                FaultClass::StreamBroken,
+                Origin::Mainstay,
+                "the gateway holds as many bytes as it may",
+            ));
+        }
+        Ok(())
     }
 
     fn read_frames(&mut self) -> Result<bool, Fault> {
@@ -240,7 +262,7 @@ impl Stream {
         // A terminator without a finish reason before it ends nothing: some providers close failed streams so.
         self.finished |= sniffed.terminator && self.facts.finish.is_some();
         if self.hold_terminator && only_terminator {
-            self.held.extend_from_slice(&frame.raw);
+            self.terminator.extend_from_slice(&frame.raw);
         } else if shown {
             self.out.extend_from_slice(&frame.raw);
         }
@@ -284,7 +306,7 @@ impl Stream {
             content |= is_content;
             if let Reader::Translated { encoder, .. } = &mut self.reader {
                 let hold = self.hold_terminator && event == Event::Done;
-                let out = if hold { &mut self.held } else { &mut self.out };
+                let out = if hold { &mut self.terminator } else { &mut self.out };
                 encoder.encode(&event, out, &mut self.facts.drops);
             }
         }

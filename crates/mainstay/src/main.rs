@@ -1,1 +1,63 @@
-fn main() {}
+//! The command line: `serve` (the default), `check`, `explain`, `schema`, `simulate`, `demo`.
+
+mod cli;
+mod demo;
+mod explain;
+mod first_run;
+mod load;
+mod serve;
+mod simulate;
+mod simulated;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    let log = !matches!(command, Command::Demo(_));
+    start_logging(log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime does not start: {error}")),
+    };
+    let done = match command {
+        Command::Serve(options) => runtime.block_on(serve::run(&options)),
+        Command::Check(options) => explain::check(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Schema => say(&format!("{:#}", config::schema())),
+        Command::Simulate(options) => runtime.block_on(simulate::run(&options)),
+        Command::Demo(options) => runtime.block_on(demo::run(&options)),
+    };
+    // Connections that outlived the drain are dropped with the runtime rather than waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+/// Prints to standard output; an error when nobody reads it any more.
+fn say(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| format!("standard output: {error}"))
+}
+
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+    ExitCode::FAILURE
+}
+
+/// One JSON line an event on standard error; `RUST_LOG` chooses which, warnings and failovers by default.
+fn start_logging(wanted: bool) {
+    use tracing_subscriber::EnvFilter;
+    if !wanted {
+        return;
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,gateway=info,mainstay=info"));
+    let started = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter).try_init();
+    // A second subscriber cannot be installed; the first one does.
+    drop(started);
+}

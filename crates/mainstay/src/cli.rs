@@ -1,0 +1,103 @@
+//! What the command line takes.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Mainstay: an LLM gateway whose failover works.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, about, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// The commands; none = `serve`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the gateway.
+    Serve(Serve),
+    /// Read the configuration and say what is wrong with it.
+    Check(Configured),
+    /// Print the plan of a request: who would be tried in which order, and why the others would not.
+    Explain(Explain),
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+    /// Start a simulated provider that misbehaves on demand, or stand in front of a real one.
+    Simulate(Simulate),
+    /// Show failover at work: one minute of live traffic while providers break.
+    Demo(Demo),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Configured {
+    /// The configuration file; `mainstay.yaml` in this folder when there is one, else the environment's keys.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Allow targets with `inject:`, which break calls on purpose.
+    #[arg(long)]
+    pub(crate) allow_injection: bool,
+}
+
+/// `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// Listen here instead of the configuration's `listen`.
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) configured: Configured,
+    /// The model asked for: a logical one or `provider/model`.
+    #[arg(short, long)]
+    pub(crate) model: String,
+    /// A request body, so that its needs (tools, images, length) are taken into account.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// The dialect of the request: openai-chat, anthropic-messages or gemini.
+    #[arg(short, long, default_value = "openai-chat")]
+    pub(crate) dialect: String,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Where to listen.
+    #[arg(short, long, default_value = "127.0.0.1:4100")]
+    pub(crate) listen: SocketAddr,
+    /// What to speak: openai-chat, anthropic-messages or gemini.
+    #[arg(short, long, default_value = "openai-chat")]
+    pub(crate) dialect: String,
+    /// Stand in front of this provider instead: its base URL without a path.
+    #[arg(short, long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// A fault, such as `unavailable_503` or `rate_limited_429:retry_after=2`; may be given several times.
+    #[arg(short, long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
+    /// Share of requests that get the faults, 0–100.
+    #[arg(short, long, default_value_t = 100.0)]
+    pub(crate) percent: f64,
+    /// The same seed misbehaves the same way.
+    #[arg(short, long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How long the story takes, in seconds.
+    #[arg(short, long, default_value_t = 60)]
+    pub(crate) seconds: u64,
+    /// Requests a second.
+    #[arg(short, long, default_value_t = 20)]
+    pub(crate) rate: u32,
+}

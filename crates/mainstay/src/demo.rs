@@ -1,0 +1,4 @@
+//! `demo`.
+pub(crate) async fn run(_options: &crate::cli::Demo) -> Result<(), String> {
+    Ok(())
+}
