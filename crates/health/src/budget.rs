@@ -52,6 +52,13 @@ impl RetryBudget {
         credit.spend(cost.max(0.0))
     }
 
+    /// Gives back what was charged for something that was not done after all.
+    pub fn refund(&self, cost: f64, now: Instant) {
+        let mut credit = lock(&self.inner);
+        credit.accrue(now);
+        credit.earn(cost.max(0.0), now);
+    }
+
     /// What could be charged now.
     pub fn balance(&self, now: Instant) -> f64 {
         let mut credit = lock(&self.inner);

@@ -272,6 +272,8 @@ impl Machine {
         running.permit.first_token(now);
         running.hedge_at = None;
         let credential = running.credential;
+        let hedge_was_paid = std::mem::take(&mut running.hedge_paid);
+        self.refund_hedge(hedge_was_paid, now);
         if let Some(record) = self.record_mut(attempt)
             && record.first_content.is_none()
         {
@@ -290,12 +292,14 @@ impl Machine {
     fn completed(&mut self, attempt: AttemptId, now: Instant) -> Action {
         let Some(running) = self.take(attempt) else { return self.steady() };
         let credential = running.credential;
+        self.refund_hedge(running.hedge_paid, now);
         running.permit.succeeded(now);
         if let Some(record) = self.record_mut(attempt) {
             record.last = now;
         }
         self.answered(attempt, credential, now);
         self.served = Some(attempt);
+        self.cancel_all_but(attempt, now);
         self.settle(now)
     }
 
@@ -335,6 +339,7 @@ impl Machine {
 
     /// Gives the permit its verdict and tells credential and provider what the fault teaches.
     fn settle_failure(&mut self, running: Running, fault: &Fault, now: Instant) {
+        self.refund_hedge(running.hedge_paid, now);
         let Some(record) = self.records.get_mut(running.attempt.0 as usize) else { return };
         record.fault = Some(fault.clone());
         record.last = now;
@@ -398,7 +403,19 @@ impl Machine {
                 record.fault = Some(Fault { may_be_billed: true, ..fault });
                 record.last = now;
             }
-            running.permit.cancelled();
+            self.refund_hedge(running.hedge_paid, now);
+            // Only a winner overtakes; the hang-up of a caller and the end of an exchange do not.
+            if keep.is_some() {
+                running.permit.overtaken(now);
+            } else {
+                running.permit.cancelled();
+            }
+        }
+    }
+
+    fn refund_hedge(&self, was_paid: bool, now: Instant) {
+        if was_paid {
+            self.model.budget.refund(self.facts.cost, now);
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Running {
     pub(super) credential: usize,
     pub(super) permit: Permit,
     pub(super) hedge_at: Option<Instant>,
+    /// The hedge is paid for and has not been started.
+    pub(super) hedge_paid: bool,
 }
 
 /// One attempt, settled or not.

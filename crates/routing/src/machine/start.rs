@@ -33,8 +33,6 @@ pub(super) enum Charge {
     Paid,
     /// Free if the target is healthy or nothing was tried yet.
     UnlessHealthy,
-    /// In any case.
-    Always,
 }
 
 /// What to start.
@@ -98,10 +96,20 @@ impl Machine {
         let free = match order.charge {
             Charge::Paid => true,
             Charge::UnlessHealthy => self.records.is_empty() || standing.is_healthy(),
-            Charge::Always => false,
         };
         if !free && !self.model.budget.try_charge(self.facts.cost, now) {
             permit.cancelled();
+            return Err(NotStarted::Passed);
+        }
+        // The caller of a probe must not wait, so its hedge is paid for in advance; without the means, no probe.
+        let is_probe = permit.is_probe();
+        let wants_hedge = is_probe && !order.is_hedge && self.model.settings.probe == ProbeMode::Live;
+        let hedge_paid = wants_hedge && self.healthy_peer(Some(order.track), now).is_some();
+        if hedge_paid && !self.model.budget.try_charge(self.facts.cost, now) {
+            permit.cancelled();
+            if !free {
+                self.model.budget.refund(self.facts.cost, now);
+            }
             return Err(NotStarted::Passed);
         }
         let attempt = AttemptId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
@@ -109,17 +117,12 @@ impl Machine {
             track.attempts += 1;
             track.tried_credentials.push(credential);
         }
-        let is_probe = permit.is_probe();
         let on_trial = is_probe || kind == StartKind::Panic;
-        self.running.push(Running { attempt, track: order.track, credential, permit, hedge_at: None });
+        let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
+        self.running.push(Running { attempt, track: order.track, credential, permit, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
         let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };
         let limits = limits::phase_limits(&self.model, &target, &self.facts.needs, at);
-        let hedged = is_probe && !order.is_hedge && self.model.settings.probe == ProbeMode::Live;
-        let hedge_at = (hedged && self.healthy_peer(now).is_some()).then(|| now + hedge_delay(&target));
-        if let Some(running) = self.running.last_mut() {
-            running.hedge_at = hedge_at;
-        }
         self.records.push(Record {
             target: Arc::clone(&target),
             track: order.track,
@@ -141,13 +144,16 @@ impl Machine {
         })
     }
 
-    /// Starts the hedge of a running probe, if somebody healthy is there and the budget allows.
+    /// Starts the hedge of a running probe, if somebody healthy is still there. It is paid for.
     pub(super) fn hedge(&mut self, now: Instant) -> Action {
         self.running.iter_mut().for_each(|running| running.hedge_at = None);
-        let started = self.healthy_peer(now).and_then(|track| {
-            let order = Order { charge: Charge::Always, is_hedge: true, ..Order::next(track) };
+        let started = self.healthy_peer(None, now).and_then(|track| {
+            let order = Order { charge: Charge::Paid, is_hedge: true, ..Order::next(track) };
             self.start(order, now).ok()
         });
+        if started.is_some() {
+            self.running.iter_mut().for_each(|running| running.hedge_paid = false);
+        }
         started.map_or(Action::Continue { hedge_at: None }, Action::Hedge)
     }
 
@@ -202,7 +208,7 @@ impl Machine {
         if let Some(track) = self.tracks.get_mut(track) {
             track.retried = true;
         }
-        Some(self.wait(until, Pending::Start { order: Order::again(track, None) }))
+        Some(self.wait(until.max(now), Pending::Start { order: Order::again(track, None) }))
     }
 
     pub(super) fn wait(&mut self, until: Instant, pending: Pending) -> Action {
@@ -237,13 +243,15 @@ impl Machine {
             }
     }
 
-    fn healthy_peer(&self, now: Instant) -> Option<usize> {
-        if self.work_is_spent() {
+    /// A candidate fit to hedge with, other than the one that starts.
+    fn healthy_peer(&self, but: Option<usize>, now: Instant) -> Option<usize> {
+        let starting = u32::from(but.is_some());
+        if self.worked + starting + 1 > self.model.settings.max_attempts {
             return None;
         }
         self.tracks.iter().enumerate().find_map(|(index, track)| {
             let target = self.model.targets.get(track.target)?;
-            let open = track.attempts == 0 && !track.closed && self.fits(track);
+            let open = Some(index) != but && track.attempts == 0 && !track.closed && self.fits(track);
             let healthy = target.health.standing(now).is_healthy() && usable_credential(target, now).is_ok();
             (open && healthy).then_some(index)
         })
@@ -324,7 +332,10 @@ impl Machine {
     }
 }
 
+/// The target's median, doubled for each probe in a row that a hedge overtook: a target that is merely slower than its
+/// peer, or whose median is unknown, must be able to prove that it has recovered. The first-token limit ends the row.
 fn hedge_delay(target: &Target) -> Duration {
     let samples = target.health.first_tokens();
-    if samples.count < KNOWN_MEDIAN { COLD_HEDGE } else { samples.p50 }
+    let usual = if samples.count < KNOWN_MEDIAN { COLD_HEDGE } else { samples.p50 };
+    usual.saturating_mul(1 << target.health.overtaken_probes().min(10))
 }

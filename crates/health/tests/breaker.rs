@@ -1,0 +1,367 @@
+//! The breaker, its ramp and its flap damping, driven through the public handles on virtual time.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use canon::{Fault, FaultClass, Instant, Origin, Phase, Scope};
+use health::{BreakerSettings, BreakerStanding, Health, Lesson, Permit, Refused, StartKind, TargetHealth, lesson};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn at(seconds: f64) -> Instant {
+    Instant::from_origin(Duration::from_secs_f64(seconds))
+}
+
+fn target(seed: u64) -> Arc<TargetHealth> {
+    Health::new(seed).target("p/m", &BreakerSettings::default())
+}
+
+fn fault(class: FaultClass) -> Fault {
+    Fault::new(class, Origin::Head, "")
+}
+
+fn start(target: &Arc<TargetHealth>, now: f64) -> Permit {
+    target.start(StartKind::Probe, at(now)).unwrap()
+}
+
+fn fail(target: &Arc<TargetHealth>, class: FaultClass, now: f64) {
+    start(target, now).failed(&fault(class), at(now));
+}
+
+fn succeed(target: &Arc<TargetHealth>, now: f64) {
+    start(target, now).succeeded(at(now));
+}
+
+fn breaker(target: &TargetHealth, now: f64) -> BreakerStanding {
+    target.standing(at(now)).breaker
+}
+
+fn is_open(target: &TargetHealth, now: f64) -> bool {
+    matches!(breaker(target, now), BreakerStanding::Open { .. })
+}
+
+/// Trips the breaker and says when its rest ends, in seconds.
+fn trip(target: &Arc<TargetHealth>, now: f64) -> f64 {
+    while !is_open(target, now) {
+        fail(target, FaultClass::ServerError, now);
+    }
+    rest_ends(target, now)
+}
+
+fn rest_ends(target: &TargetHealth, now: f64) -> f64 {
+    match breaker(target, now) {
+        BreakerStanding::Open { until } => until.since_origin().as_secs_f64(),
+        other => panic!("not open: {other:?}"),
+    }
+}
+
+#[test]
+fn three_hard_faults_in_a_row_open_it() {
+    for class in FaultClass::ALL.into_iter().filter(|class| lesson(*class) == Lesson::Failure) {
+        let target = target(1);
+        fail(&target, class, 1.0);
+        fail(&target, class, 2.0);
+        assert_eq!(breaker(&target, 2.0), BreakerStanding::Closed, "{class}");
+        fail(&target, class, 3.0);
+        assert!(is_open(&target, 3.0), "{class}");
+    }
+}
+
+#[test]
+fn a_first_token_ends_the_run() {
+    let target = target(1);
+    for round in 0..2 {
+        let now = f64::from(round) * 100.0;
+        fail(&target, FaultClass::ServerError, now);
+        fail(&target, FaultClass::ServerError, now);
+        succeed(&target, now);
+    }
+    assert_eq!(breaker(&target, 101.0), BreakerStanding::Closed);
+}
+
+#[test]
+fn no_other_class_ever_opens_it() {
+    for class in FaultClass::ALL.into_iter().filter(|class| lesson(*class) != Lesson::Failure) {
+        let target = target(1);
+        for i in 0..100 {
+            if let Ok(permit) = target.start(StartKind::Live, at(f64::from(i) * 0.1)) {
+                permit.failed(&fault(class), at(f64::from(i) * 0.1));
+            }
+        }
+        let standing = target.standing(at(10.0)).breaker;
+        match class {
+            FaultClass::ModelMissing => assert!(matches!(standing, BreakerStanding::Off { .. })),
+            _ => assert_eq!(standing, BreakerStanding::Closed, "{class}"),
+        }
+    }
+}
+
+#[test]
+fn every_other_call_failing_opens_it_once_eight_samples_are_there() {
+    let target = target(1);
+    for i in 0..4 {
+        assert_eq!(breaker(&target, f64::from(i)), BreakerStanding::Closed);
+        succeed(&target, f64::from(i));
+        fail(&target, FaultClass::Overloaded, f64::from(i));
+    }
+    assert!(is_open(&target, 4.0));
+}
+
+#[test]
+fn the_same_faults_spread_over_minutes_do_not_open_it() {
+    let target = target(1);
+    for i in 0..40 {
+        let now = f64::from(i) * 20.0;
+        succeed(&target, now);
+        fail(&target, FaultClass::ServerError, now);
+    }
+    assert_eq!(breaker(&target, 800.0), BreakerStanding::Closed);
+}
+
+#[test]
+fn two_first_token_timeouts_among_the_last_three_started_open_it() {
+    let silent = Fault::timed_out(Phase::FirstToken, Duration::from_secs(10));
+    let target = target(1);
+    start(&target, 0.0).failed(&silent, at(10.0));
+    succeed(&target, 11.0);
+    start(&target, 12.0).failed(&silent, at(22.0));
+    assert!(is_open(&target, 22.0));
+}
+
+#[test]
+fn two_first_token_timeouts_with_two_answers_between_do_not() {
+    let silent = Fault::timed_out(Phase::FirstToken, Duration::from_secs(10));
+    let target = target(1);
+    start(&target, 0.0).failed(&silent, at(10.0));
+    succeed(&target, 11.0);
+    succeed(&target, 11.5);
+    start(&target, 12.0).failed(&silent, at(22.0));
+    assert_eq!(breaker(&target, 22.0), BreakerStanding::Closed);
+}
+
+#[test]
+fn streams_that_always_break_after_their_first_token_open_it() {
+    let target = target(1);
+    for i in 0..3 {
+        let now = f64::from(i);
+        let mut permit = start(&target, now);
+        permit.first_token(at(now + 0.1));
+        permit.failed(&fault(FaultClass::StreamBroken), at(now + 0.5));
+    }
+    assert!(is_open(&target, 3.0));
+}
+
+#[test]
+fn rests_double_to_their_cap_with_equal_jitter() {
+    let mut seen_spread = false;
+    for seed in 0..200 {
+        let target = target(seed);
+        let mut now = 0.0;
+        let mut until = trip(&target, now);
+        for rest in [2.0, 4.0, 8.0, 15.0, 15.0, 15.0] {
+            let got = until - now;
+            assert!((rest / 2.0..=rest + 1e-6).contains(&got), "rest {rest}: {got}");
+            seen_spread |= got < rest * 0.6;
+            now = until;
+            assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+            fail(&target, FaultClass::ServerError, now);
+            until = rest_ends(&target, now);
+        }
+    }
+    assert!(seen_spread);
+}
+
+#[test]
+fn half_open_takes_one_probe_at_a_time_and_two_first_tokens() {
+    let target = target(1);
+    let now = trip(&target, 0.0);
+    assert!(matches!(target.start(StartKind::Probe, at(now - 0.01)), Err(Refused::Open { .. })));
+    let mut probe = start(&target, now);
+    assert!(probe.is_probe());
+    assert_eq!(target.start(StartKind::Probe, at(now)).unwrap_err(), Refused::HalfOpen);
+    assert_eq!(target.start(StartKind::Live, at(now)).unwrap_err(), Refused::HalfOpen);
+    probe.first_token(at(now + 1.0));
+    assert_eq!(breaker(&target, now + 1.0), BreakerStanding::HalfOpen { ready: true });
+    succeed(&target, now + 2.0);
+    assert_eq!(breaker(&target, now + 2.0), BreakerStanding::Ramping { share: 0.05 });
+    probe.succeeded(at(now + 3.0));
+}
+
+#[test]
+fn a_probe_that_is_cancelled_or_limited_frees_its_slot_and_proves_nothing() {
+    let target = target(1);
+    let now = trip(&target, 0.0);
+    drop(start(&target, now));
+    start(&target, now).cancelled();
+    fail(&target, FaultClass::RateLimited, now);
+    fail(&target, FaultClass::InvalidRequest, now);
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+    succeed(&target, now);
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+}
+
+#[test]
+fn overtaken_probes_rest_longer_in_a_row_and_leave_no_mark() {
+    let target = target(1);
+    let mut now = trip(&target, 0.0);
+    for (round, rest) in (1..).zip([4.0, 8.0, 15.0, 15.0, 15.0]) {
+        start(&target, now).overtaken(at(now));
+        assert_eq!(target.overtaken_probes(), round);
+        let until = rest_ends(&target, now);
+        assert!((rest / 2.0..=rest + 1e-6).contains(&(until - now)), "{rest}");
+        now = until;
+    }
+    succeed(&target, now);
+    succeed(&target, now);
+    assert_eq!(target.overtaken_probes(), 0);
+    fail(&target, FaultClass::ServerError, now);
+    assert!(rest_ends(&target, now) - now <= 4.0, "the doublings are those of the one trip");
+}
+
+#[test]
+fn the_ramp_grows_over_a_minute_and_closes() {
+    let target = target(1);
+    let now = trip(&target, 0.0);
+    succeed(&target, now);
+    succeed(&target, now);
+    let mut last = 0.0;
+    for second in 0..60 {
+        match breaker(&target, now + f64::from(second)) {
+            BreakerStanding::Ramping { share } => {
+                assert!(share >= last, "monotone");
+                assert!((share - (f64::from(second) / 60.0).max(0.05)).abs() < 1e-6);
+                last = share;
+            }
+            other => panic!("{other:?}"),
+        }
+        succeed(&target, now + f64::from(second));
+    }
+    assert_eq!(breaker(&target, now + 60.0), BreakerStanding::Closed);
+}
+
+#[test]
+fn one_hard_fault_in_the_ramp_opens_it_for_longer_than_before() {
+    let target = target(3);
+    let now = trip(&target, 0.0);
+    succeed(&target, now);
+    succeed(&target, now);
+    fail(&target, FaultClass::Unreachable, now + 5.0);
+    let rest = rest_ends(&target, now + 5.0) - (now + 5.0);
+    assert!((2.0..=4.0).contains(&rest), "{rest}");
+}
+
+#[test]
+fn healthy_service_takes_the_doublings_back_one_a_minute() {
+    let rest_after = |healthy_minutes: u32| {
+        let target = target(5);
+        let mut now = trip(&target, 0.0);
+        for _ in 0..3 {
+            fail(&target, FaultClass::ServerError, now);
+            now = rest_ends(&target, now);
+        }
+        succeed(&target, now);
+        succeed(&target, now);
+        for _ in 0..healthy_minutes * 6 {
+            now += 10.0;
+            succeed(&target, now);
+        }
+        now += 0.5;
+        trip(&target, now) - now
+    };
+    assert!(rest_after(0) > 7.4, "one success resets nothing");
+    assert!(rest_after(1) > 3.9);
+    assert!(rest_after(3) <= 4.0);
+    assert!(rest_after(6) <= 2.0);
+}
+
+#[test]
+fn a_verdict_from_before_the_trip_says_nothing_after_it() {
+    let target = target(1);
+    let (mut early, late) = (start(&target, 0.0), start(&target, 0.0));
+    let now = trip(&target, 1.0);
+    early.first_token(at(now));
+    late.failed(&fault(FaultClass::ServerError), at(now));
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+    succeed(&target, now);
+    assert!(matches!(breaker(&target, now), BreakerStanding::HalfOpen { .. }), "one of two");
+    early.succeeded(at(now));
+}
+
+#[test]
+fn a_call_let_through_by_panic_can_begin_the_recovery() {
+    let target = target(1);
+    trip(&target, 0.0);
+    target.start(StartKind::Panic, at(0.1)).unwrap().succeeded(at(0.2));
+    assert_eq!(breaker(&target, 0.2), BreakerStanding::HalfOpen { ready: true });
+    succeed(&target, 0.3);
+    assert!(matches!(breaker(&target, 0.3), BreakerStanding::Ramping { .. }));
+}
+
+#[test]
+fn a_chronic_flapper_is_degraded_until_its_penalty_has_decayed() {
+    let target = target(1);
+    let mut now = 0.0;
+    for trips in 1..=4 {
+        now = trip(&target, now);
+        assert_eq!(target.standing(at(now)).degraded, trips == 4, "{trips}");
+        succeed(&target, now);
+        succeed(&target, now);
+    }
+    assert!(target.standing(at(now + 580.0)).degraded);
+    assert!(!target.standing(at(now + 601.0)).degraded);
+}
+
+#[test]
+fn failed_probes_are_the_same_outage_and_no_flapping() {
+    let target = target(1);
+    let mut now = trip(&target, 0.0);
+    for _ in 0..50 {
+        fail(&target, FaultClass::ServerError, now);
+        now = rest_ends(&target, now);
+    }
+    assert!(!target.standing(at(now)).degraded);
+}
+
+#[test]
+fn one_trip_in_ten_minutes_is_never_flapping() {
+    let target = target(1);
+    let mut now = 0.0;
+    for _ in 0..30 {
+        let half_open = trip(&target, now);
+        succeed(&target, half_open);
+        succeed(&target, half_open);
+        assert!(!target.standing(at(half_open)).degraded);
+        now += 600.0;
+    }
+}
+
+#[test]
+fn a_missing_model_is_off_for_ten_minutes_or_until_it_is_listed() {
+    let target = target(1);
+    fail(&target, FaultClass::ModelMissing, 0.0);
+    assert_eq!(target.start(StartKind::Live, at(1.0)).unwrap_err(), Refused::Off { until: at(600.0) });
+    assert_eq!(breaker(&target, 600.0), BreakerStanding::Closed);
+    fail(&target, FaultClass::ModelMissing, 600.0);
+    target.relisted();
+    assert_eq!(breaker(&target, 601.0), BreakerStanding::Closed);
+    let not_entitled = Fault { scope: Scope::CredentialModel, ..fault(FaultClass::ModelMissing) };
+    start(&target, 602.0).failed(&not_entitled, at(602.0));
+    assert_eq!(breaker(&target, 602.0), BreakerStanding::Closed, "the credential's matter");
+}
+
+#[test]
+fn a_soft_fault_costs_rank_and_nothing_else() {
+    let target = target(1);
+    fail(&target, FaultClass::TooSlow, 0.0);
+    let standing = target.standing(at(1.0));
+    assert!(standing.slow && standing.breaker == BreakerStanding::Closed);
+    assert!(!target.standing(at(31.0)).slow);
+}
+
+#[test]
+fn state_survives_new_settings() {
+    let health = Health::new(1);
+    let known = health.target("p/m", &BreakerSettings::default());
+    trip(&known, 0.0);
+    let again = health.target("p/m", &BreakerSettings { consecutive: 5, ..BreakerSettings::default() });
+    assert!(is_open(&again, 0.1));
+}

@@ -1,0 +1,8 @@
+//! The attempt machine and its plan against scripted targets on virtual time.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+mod harness;
+mod invariants;
+mod scenarios;
+mod table;
