@@ -139,7 +139,7 @@ fn reasoning_models_of_openai_are_told_apart_from_the_others() {
     for id in ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-5-chat-latest", "gpt-5.1-chat-latest", "omni"] {
         let model = openai.model(id);
         assert!(!model.facts.reasoning_model, "{id}");
-        assert_eq!(Profile { max_output_tokens: None, ..model.profile }, Profile::default(), "{id} deviates");
+        assert_eq!(Profile { max_output_tokens: None, ..model.profile }, openai.profile, "{id} deviates");
     }
     assert!(openai.model("o3").profile.drop.contains(&"stop".to_owned()));
     assert!(!openai.model("gpt-5").profile.drop.contains(&"stop".to_owned()));
@@ -166,6 +166,8 @@ fn the_other_providers_deviate_as_documented() {
     for field in ["logprobs", "top_logprobs", "logit_bias", "messages.name", "n"] {
         assert!(groq.drop.iter().any(|name| name == field), "{field}");
     }
+    let schema_less = |id: &str| shipped("dashscope").model(id).profile.no_json_schema;
+    assert!(schema_less("qwen-plus") && schema_less("qwen3-max") && !schema_less("qwen3.7-plus"));
     assert!(shipped("xai").model("grok-4").profile.reasoning_outside_output);
     assert!(shipped("xai").model("grok-4").profile.drop.contains(&"stop".to_owned()));
     assert!(!shipped("xai").model("grok-3").profile.drop.contains(&"stop".to_owned()));

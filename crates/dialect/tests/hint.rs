@@ -16,6 +16,7 @@ fn hint(headers: &[(&str, &str)], retry_delay: Option<&str>, text: &str) -> Opti
     retry_after(&HintSource { headers: &lookup, retry_delay, text, resets: true, longest: HOUR, wall_now: wall() })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what a table compares with")]
 fn ms(millis: u64) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
