@@ -26,7 +26,7 @@ pub fn head(provider: &Provider, status: u16, headers: Headers<'_>, body: &[u8],
     let class = rule.map_or(FaultClass::ServerError, |rule| rule.class);
     let mut fault = fault_from(&fields, class, rule, Origin::Head);
     fault.status = Some(status);
-    fault.retry_after = wait(class, rule, &fields, headers, wall_now);
+    fault.retry_after = wait(class, rule, &fields, headers, Some(wall_now));
     if fault.message.is_empty() {
         fault.message = format!("{} answered {status} without a reason", provider.name);
     }
@@ -36,6 +36,10 @@ pub fn head(provider: &Provider, status: u16, headers: Headers<'_>, body: &[u8],
 /// An error object inside a 200: a stream's error event, or an answer that is one. `Fault::status` is the status the
 /// object states about itself, if it does.
 pub fn in_body(provider: &Provider, value: &Value, wall_now: SystemTime) -> Fault {
+    stated_in_body(provider, value, Some(wall_now))
+}
+
+fn stated_in_body(provider: &Provider, value: &Value, wall_now: Option<SystemTime>) -> Fault {
     let fields = ErrorFields::from_value(value);
     let headers: Headers<'_> = &|_| None;
     let rule = provider.error_map.find(&Signal { fields: &fields, headers, exhausted: None });
@@ -109,8 +113,14 @@ pub fn prompt_blocked(provider: &Provider, block: &PromptBlock) -> Fault {
     fault
 }
 
-/// A 200 whose body is not what was asked for: HTML, plain text, broken JSON.
+/// A 200 whose body is not what was asked for: HTML, plain text, broken JSON; or an error object, which is classified as
+/// one, as an answer's decoder cannot tell it from an answer it does not understand.
 pub fn unreadable(provider: &Provider, body: &[u8]) -> Fault {
+    if let Ok(value) = serde_json::from_slice::<Value>(body)
+        && value.get("error").is_some_and(|error| !error.is_null())
+    {
+        return stated_in_body(provider, &value, None);
+    }
     let fields = ErrorFields::from_body(200, body);
     let start: String = fields.message.chars().take(200).collect();
     let words = format!("{} answered 200 with something that is no answer: {start}", provider.name);
@@ -140,7 +150,7 @@ fn wait(
     rule: Option<&Rule>,
     fields: &ErrorFields,
     headers: Headers<'_>,
-    wall_now: SystemTime,
+    wall_now: Option<SystemTime>,
 ) -> Option<Duration> {
     let (resets, longest) = match class {
         FaultClass::RateLimited => (true, LONGEST_WAIT),
@@ -164,11 +174,12 @@ fn wait(
         text: &fields.message,
         resets,
         longest,
-        wall_now,
+        // Dates stand in headers alone, and only errors inside a 200 come without a clock.
+        wall_now: wall_now.unwrap_or(SystemTime::UNIX_EPOCH),
     };
     match rule.map(|rule| rule.hint).unwrap_or_default() {
         HintUse::Stated => hint::retry_after(&source),
         HintUse::Ignore => None,
-        HintUse::PacificMidnight => Some(hint::until_pacific_midnight(source.response_time())),
+        HintUse::PacificMidnight => wall_now.map(|_| hint::until_pacific_midnight(source.response_time())),
     }
 }

@@ -170,7 +170,18 @@ fn a_200_that_is_no_answer_is_a_bad_answer() {
     let page = classify::unreadable(&provider, b"<html><title>Sign in</title></html>");
     assert_eq!((page.class, page.scope, page.origin), (FaultClass::BadAnswer, Scope::Model, Origin::Body));
     assert!(page.message.contains("Sign in") && !page.message.contains('<'), "{}", page.message);
+    assert_eq!(classify::unreadable(&provider, br#"{"object": "list"}"#).class, FaultClass::BadAnswer);
+    assert_eq!(classify::unreadable(&provider, br#"{"error": null}"#).class, FaultClass::BadAnswer);
     assert_eq!(classify::empty_answer(&provider).class, FaultClass::BadAnswer);
+}
+
+#[test]
+fn a_200_that_is_an_error_object_is_that_error() {
+    let at_capacity = br#"{"code":"The service is currently unavailable","error":"The model is at capacity"}"#;
+    assert_eq!(classify::unreadable(&shipped("xai"), at_capacity).class, FaultClass::Overloaded);
+    let limited = br#"{"error":{"code":429,"message":"slow down, retry in 2s"}}"#;
+    let fault = classify::unreadable(&undescribed(), limited);
+    assert_eq!((fault.class, fault.retry_after), (FaultClass::RateLimited, Some(Duration::from_secs(2))));
 }
 
 #[test]
