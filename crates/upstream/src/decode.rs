@@ -222,3 +222,6 @@ impl Body for Unknown {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
