@@ -21,6 +21,11 @@ impl Walker<'_> {
     }
 
     fn generation_config(&mut self) -> Parsed<()> {
+        // Both spellings at once are one field twice; which one counts would be for the provider to choose.
+        self.config_seen += 1;
+        if self.config_seen > 1 {
+            return self.cursor.skip();
+        }
         self.members(|walker, key, key_text| {
             let start = walker.cursor.at();
             walker.generation_config_member(key)?;

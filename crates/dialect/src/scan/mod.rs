@@ -16,6 +16,7 @@ use canon::DialectName;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub(crate) use json::Cursor;
 use walk::Walker;
 
 /// More top-level fields than any dialect has, by far; a body with more of them is refused.

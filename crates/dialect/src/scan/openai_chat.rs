@@ -103,8 +103,9 @@ impl Walker<'_> {
             }
             b"tool_calls" => {
                 let calls = self.elements(|walker, _| walker.json_text().map(drop))?;
-                if calls > 0 {
-                    self.scan.has_tool_history = true;
+                self.scan.has_tool_history |= calls > 0;
+                let turns = &self.scan.places.tool_turns;
+                if calls > 0 && turns.last().is_none_or(|turn| turn.message != message) {
                     self.scan.places.tool_turns.push(ToolTurn { message, end: self.cursor.at() });
                 }
                 Ok(())

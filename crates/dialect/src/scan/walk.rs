@@ -17,6 +17,8 @@ pub(super) struct Walker<'b> {
     /// Whole tokens so far: messages, media.
     tokens: u64,
     bad_key: Option<BadRequest>,
+    /// How often Gemini's `generationConfig` stands in the body, in either spelling.
+    pub(super) config_seen: usize,
 }
 
 /// What is known of a medium while the object that holds it is read: its members come in any order.
@@ -38,6 +40,7 @@ impl<'b> Walker<'b> {
             quarters: 0,
             tokens: 0,
             bad_key: None,
+            config_seen: 0,
         }
     }
 
@@ -74,7 +77,8 @@ impl<'b> Walker<'b> {
         if let Some(bad) = self.bad_key {
             return Err(bad);
         }
-        if let Some(key) = repeated(&self.scan.fields) {
+        let config = (self.config_seen > 1).then_some("generationConfig");
+        if let Some(key) = config.or_else(|| repeated(&self.scan.fields)) {
             let message = format!("`{key}` stands twice in the body");
             return Err(BadRequest { code: "duplicate_key", message, parameter: Some(key.to_owned()) });
         }
