@@ -35,7 +35,9 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, Fault> {
     let same_dialect = target.provider.dialect == inquiry.dialect;
     let mut drops = Drops::new();
-    let (path, body, altered) = if same_dialect && !needs_reencode(inquiry, target) {
+    let (path, body, altered) = if same_dialect
+        && !splice::needs_reencode(inquiry.dialect, &inquiry.scan, &target.profile)
+    {
         let body =
             splice::splice(inquiry.dialect, &inquiry.body, &inquiry.scan, &target.model, &target.profile, &mut drops);
         let path = dialect::outbound(inquiry.dialect).path(&target.model, inquiry.scan.stream);
@@ -120,8 +122,4 @@ fn authorize(headers: &mut HeaderMap, auth: &Auth, credential: &Credential) -> R
     value.set_sensitive(true);
     headers.insert(name, value);
     Ok(())
-}
-
-fn needs_reencode(_inquiry: &Inquiry, _target: &Target) -> bool {
-    false
 }
