@@ -365,3 +365,43 @@ fn state_survives_new_settings() {
     let again = health.target("p/m", &BreakerSettings { consecutive: 5, ..BreakerSettings::default() });
     assert!(is_open(&again, 0.1));
 }
+
+#[test]
+fn permits_balance_and_one_probe_is_in_flight_whatever_happens() {
+    for seed in 0..2_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let target = target(seed);
+        let mut now = Instant::ORIGIN;
+        let mut permits: Vec<Permit> = Vec::new();
+        for _ in 0..rng.usize(1..200) {
+            now = now + Duration::from_millis(rng.u64(0..4_000));
+            if permits.is_empty() || rng.f64() < 0.4 {
+                let kind = rng.choice([StartKind::Live, StartKind::Probe, StartKind::Panic]).unwrap();
+                permits.extend(target.start(kind, now));
+            } else {
+                let mut permit = permits.swap_remove(rng.usize(0..permits.len()));
+                match rng.u8(0..6) {
+                    0 => {
+                        permit.first_token(now);
+                        permits.push(permit);
+                    }
+                    1 => permit.succeeded(now),
+                    2 => permit.cancelled(),
+                    3 => permit.overtaken(now),
+                    4 => drop(permit),
+                    _ => permit.failed(&fault(*rng.choice(&FaultClass::ALL).unwrap()), now),
+                }
+            }
+            assert_eq!(target.in_flight(), permits.len(), "seed {seed}");
+            if target.standing(now).breaker == (BreakerStanding::HalfOpen { ready: true }) {
+                let probe = target.start(StartKind::Probe, now);
+                assert!(probe.is_ok(), "seed {seed}");
+                assert!(target.start(StartKind::Probe, now).is_err(), "seed {seed}");
+            }
+        }
+        permits.clear();
+        assert_eq!(target.in_flight(), 0, "seed {seed}");
+        let later = now + Duration::from_secs(600);
+        assert!(target.start(StartKind::Probe, later).is_ok(), "seed {seed}: time alone brings a target back");
+    }
+}

@@ -20,7 +20,12 @@ pub(crate) fn check(options: &Configured) -> Result<(), String> {
         })
         .collect();
     let providers: Vec<&str> = snapshot.providers().map(|p| p.name.as_str()).collect();
-    say(&format!("valid\nlisten: {}\nproviders: {}\nmodels:\n{}", snapshot.listen, providers.join(", "), models.join("\n")))
+    say(&format!(
+        "valid\nlisten: {}\nproviders: {}\nmodels:\n{}",
+        snapshot.listen,
+        providers.join(", "),
+        models.join("\n")
+    ))
 }
 
 fn load(source: &Source) -> Result<Snapshot, String> {

@@ -13,7 +13,10 @@ pub(crate) fn greeting(origin: &Origin, snapshot: &Snapshot, address: SocketAddr
     let line = match origin {
         Origin::File(file) => format!("configuration: {}\n", file.display()),
         Origin::Environment => {
-            format!("no mainstay.yaml here: serving the providers whose keys are in the environment: {}\n", providers.join(", "))
+            format!(
+                "no mainstay.yaml here: serving the providers whose keys are in the environment: {}\n",
+                providers.join(", ")
+            )
         }
         Origin::Simulated(_) => "no mainstay.yaml here and no provider keys in the environment:\n\
              three simulated providers, one a dialect, stand behind the model `demo`\n"

@@ -56,7 +56,8 @@ fn start_logging(wanted: bool) {
     if !wanted {
         return;
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,gateway=info,mainstay=info"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,gateway=info,mainstay=info"));
     let started = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter).try_init();
     // A second subscriber cannot be installed; the first one does.
     drop(started);

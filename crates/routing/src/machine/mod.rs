@@ -128,9 +128,6 @@ impl Machine {
         if !self.records.is_empty() || self.pending.is_some() {
             return self.steady();
         }
-        if !self.facts.is_callers_retry {
-            self.model.budget.deposit(self.facts.cost, now);
-        }
         self.advance(None, now)
     }
 
@@ -144,7 +141,11 @@ impl Machine {
         }
         let rule = rules::rule(&self.model, &fault, altered);
         match rule.then {
-            Then::Stop | Then::StopUnlessAltered => return self.give_up_stopped(attempt, now),
+            Then::Stop | Then::StopUnlessAltered => {
+                let other =
+                    if self.running.is_empty() { self.try_other_credential(track, rule, &fault, now) } else { None };
+                return other.unwrap_or_else(|| self.give_up_stopped(attempt, now));
+            }
             Then::Settle => return self.settle(now),
             Then::NextLarger => self.rule_out_windows(track),
             Then::Next | Then::NextSameModelFirst => {}
@@ -171,7 +172,7 @@ impl Machine {
         was_probe: bool,
         now: Instant,
     ) -> Option<Action> {
-        let (attempts, retried) = self.tracks.get(track).map(|it| (it.attempts, it.retried))?;
+        let retried = self.tracks.get(track)?.retried;
         let again = match rule.same_once {
             SameOnce::Never => None,
             SameOnce::Jittered => Some(SAME_TARGET_JITTER.mul_f64(self.rng.f64())),
@@ -187,18 +188,18 @@ impl Machine {
             let credential = self.tracks.get(track).and_then(|it| it.tried_credentials.last().copied());
             return self.once_more(track, credential, now + pause, now);
         }
+        let other = self.try_other_credential(track, rule, fault, now);
+        if other.is_none() && rule.waits { self.wait_for_hint(track, fault, now) } else { other }
+    }
+
+    fn try_other_credential(&mut self, track: usize, rule: rules::Rule, fault: &Fault, now: Instant) -> Option<Action> {
+        let attempts = self.tracks.get(track)?.attempts;
         let most = if fault.class == FaultClass::RateLimited { MAX_LIMITED } else { MAX_CREDENTIALS };
-        if rule.other_credential
-            && attempts < most
-            && let Some(credential) = self.other_credential(track, now)
-            && let Ok(start) = self.start(Order::again(track, Some(credential)), now)
-        {
-            return Some(Action::Try(start));
+        if !rule.other_credential || attempts >= most || now >= self.facts.deadline {
+            return None;
         }
-        if rule.waits {
-            return self.wait_for_hint(track, fault, now);
-        }
-        None
+        let credential = self.other_credential(track, now)?;
+        self.start(Order::again(track, Some(credential)), now).ok().map(Action::Try)
     }
 
     /// Waits out a rate limit on its target although others exist, because the operator says so.

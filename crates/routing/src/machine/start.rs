@@ -112,6 +112,9 @@ impl Machine {
             }
             return Err(NotStarted::Passed);
         }
+        if self.records.is_empty() && !self.facts.is_callers_retry {
+            self.model.budget.deposit(self.facts.cost, now);
+        }
         let attempt = AttemptId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
         if let Some(track) = self.tracks.get_mut(order.track) {
             track.attempts += 1;

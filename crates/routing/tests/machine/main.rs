@@ -4,5 +4,6 @@
 
 mod harness;
 mod invariants;
+mod plans;
 mod scenarios;
 mod table;

@@ -251,6 +251,14 @@ fn strict_stops_on_a_rejected_key_and_on_an_unsupported_parameter() {
 }
 
 #[test]
+fn strict_still_tries_the_other_credentials_of_a_rejected_key() {
+    let mut pool = Pool::with(vec![keys(2), keys(1)]);
+    pool.settings.profile = FaultProfile::Strict;
+    let ended = primary_meets(&pool, &Outcome::fails(FaultClass::AuthRejected));
+    assert_eq!(ended.calls, [0, 0]);
+}
+
+#[test]
 fn a_400_to_a_request_that_was_altered_is_not_the_callers_fault() {
     let mut sim = Sim::new(Pool::of(2).build(), 1, |call| {
         if call.target == 0 { Outcome::fails(FaultClass::InvalidRequest) } else { Outcome::quick() }
