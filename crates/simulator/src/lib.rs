@@ -1,1 +1,36 @@
-//! simulator
+//! Providers that speak the three native dialects and misbehave on demand.
+//!
+//! A simulated provider writes and reads its wire format itself, without the `dialect` crate: what the codecs get
+//! wrong shows here, because the simulator is an independent witness and as strict as the provider it stands for.
+//!
+//! The same [`Simulator`] runs in memory on virtual time ([`InMemory`] is an `upstream::Transport`) and over real
+//! sockets ([`Server`]). Faults are [`FaultRule`]s on a time line, drawn from a seed: the same seed and the same
+//! requests give the same trace. [`Injector`] puts the same faults into a share of *real* calls; it decorates a
+//! `Transport`, so the gateway wraps the transport it already has and no layer below knows. [`proxy`] is the same in
+//! front of a provider, as a process of its own.
+
+mod answer;
+mod behaviour;
+mod body;
+mod duration;
+mod error;
+mod fault;
+mod frame;
+mod journal;
+mod memory;
+mod schema;
+mod serve;
+mod server;
+mod simulator;
+mod steps;
+mod tamper;
+mod wire;
+
+pub use behaviour::{Behaviour, FaultRule, Flap, Pace};
+pub use body::{BrokenBody, SimBody};
+pub use fault::{FaultKind, HintForm, ParseFaultError, RetryHint};
+pub use journal::{Ended, Entry};
+pub use memory::InMemory;
+pub use serve::{ServeOptions, Serving, serve};
+pub use server::Server;
+pub use simulator::{ConnectionFault, Provider, Simulator, Turn};

@@ -1,0 +1,163 @@
+//! What a simulated provider saw and did, request by request: the witness tests ask.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Older entries are forgotten beyond this many.
+const CAPACITY: usize = 65_536;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case", tag = "how")]
+pub enum Ended {
+    /// It has not.
+    Open,
+    /// With its last byte, a fault's last byte included.
+    Complete {
+        /// Since the simulator was made.
+        at: Duration,
+    },
+    /// By a fault that broke the connection.
+    Broken {
+        /// Since the simulator was made.
+        at: Duration,
+    },
+    /// The client hung up.
+    Cancelled {
+        /// Since the simulator was made.
+        at: Duration,
+    },
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Entry {
+    /// Requests before this one.
+    pub ordinal: u64,
+    /// When its head arrived, since the simulator was made.
+    pub at: Duration,
+    /// Method and path.
+    pub path: String,
+    /// The model it names, once the body is read.
+    pub model: Option<String>,
+    /// The faults applied, in their one-line form.
+    pub faults: Vec<String>,
+    /// The status answered; `None` when no head was sent.
+    pub status: Option<u16>,
+    /// Events of the stream sent whole.
+    pub events: u64,
+    /// Bytes of the body sent.
+    pub bytes: u64,
+    /// Bytes of the request body.
+    pub received: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// The entries of one simulator.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    started: Instant,
+    entries: Mutex<VecDeque<Entry>>,
+}
+
+impl Journal {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { started: Instant::now(), entries: Mutex::new(VecDeque::new()) })
+    }
+
+    /// Time since the simulator was made.
+    pub(crate) fn elapsed(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.started)
+    }
+
+    /// A copy of every entry, oldest first.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Forgets the entries; ordinals go on.
+    pub(crate) fn clear(&self) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Opens an entry.
+    pub(crate) fn open(self: &Arc<Self>, ordinal: u64, path: String, faults: Vec<String>) -> Record {
+        let entry = Entry {
+            ordinal,
+            at: self.elapsed(),
+            path,
+            model: None,
+            faults,
+            status: None,
+            events: 0,
+            bytes: 0,
+            received: 0,
+            ended: Ended::Open,
+        };
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= CAPACITY {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+        Record { journal: Arc::clone(self), ordinal, is_open: true }
+    }
+
+    /// Writes down the status of an answer.
+    pub(crate) fn status(&self, ordinal: u64, status: u16) {
+        self.update(ordinal, |entry| entry.status = Some(status));
+    }
+
+    fn update(&self, ordinal: u64, change: impl FnOnce(&mut Entry)) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.iter_mut().rev().find(|entry| entry.ordinal == ordinal) {
+            change(entry);
+        }
+    }
+}
+
+/// The open entry of one request. Dropped before its end, the client hung up.
+#[derive(Debug)]
+pub(crate) struct Record {
+    journal: Arc<Journal>,
+    ordinal: u64,
+    is_open: bool,
+}
+
+impl Record {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Entry)) {
+        self.journal.update(self.ordinal, change);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize, events: u32) {
+        self.update(|entry| {
+            entry.bytes += bytes as u64;
+            entry.events += u64::from(events);
+        });
+    }
+
+    pub(crate) fn complete(&mut self) {
+        let at = self.journal.elapsed();
+        self.end(Ended::Complete { at });
+    }
+
+    pub(crate) fn broken(&mut self) {
+        let at = self.journal.elapsed();
+        self.end(Ended::Broken { at });
+    }
+
+    fn end(&mut self, ended: Ended) {
+        if std::mem::take(&mut self.is_open) {
+            self.update(|entry| entry.ended = ended);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let at = self.journal.elapsed();
+        self.end(Ended::Cancelled { at });
+    }
+}

@@ -1,0 +1,216 @@
+//! The faults of a body, applied event by event, so that the same code breaks simulated answers and real ones.
+
+use crate::error;
+use crate::fault::FaultKind;
+use crate::frame::{Frame, FrameKind};
+use crate::steps::{FLUSH, Step};
+use bytes::Bytes;
+use canon::DialectName;
+use std::time::Duration;
+
+/// Applies the faults drawn for one answer.
+#[derive(Debug)]
+pub(crate) struct Tamper {
+    dialect: DialectName,
+    faults: Vec<FaultKind>,
+    content: u32,
+    arguments: u32,
+    malformed_sent: bool,
+    ended: bool,
+}
+
+impl Tamper {
+    pub(crate) fn new(dialect: DialectName, faults: &[FaultKind]) -> Self {
+        Self { dialect, faults: faults.to_vec(), content: 0, arguments: 0, malformed_sent: false, ended: false }
+    }
+
+    /// Whether nothing that follows matters any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The steps that one event of the stream becomes.
+    pub(crate) fn event(&mut self, frame: &Frame, out: &mut Vec<Step>) {
+        for place in 0..self.faults.len() {
+            if let Some(fault) = self.faults.get(place).copied()
+                && !self.ended
+            {
+                self.strike(fault, frame, out);
+            }
+        }
+        if self.ended {
+            return;
+        }
+        self.emit(frame, out);
+        self.content += u32::from(frame.kind.is_content());
+        self.arguments += u32::from(frame.kind == FrameKind::ToolArguments);
+    }
+
+    /// The steps at the clean end of the stream: a fault that had no chance yet strikes now.
+    pub(crate) fn end(&mut self, out: &mut Vec<Step>) {
+        let end = Frame { kind: FrameKind::Finish, bytes: Bytes::new() };
+        for fault in std::mem::take(&mut self.faults) {
+            if !self.ended && !matches!(fault, FaultKind::MalformedEvent { .. }) {
+                self.strike(fault, &end, out);
+            }
+        }
+        self.ended = true;
+    }
+
+    fn strike(&mut self, fault: FaultKind, frame: &Frame, out: &mut Vec<Step>) {
+        let is_due = |after: u32| {
+            (self.content >= after && frame.kind.is_content())
+                || matches!(frame.kind, FrameKind::Finish | FrameKind::Tail)
+        };
+        let last = match fault {
+            FaultKind::EmptyStream => vec![],
+            FaultKind::ErrorBeforeContent => vec![error_event(self.dialect)],
+            FaultKind::ErrorAfterPrelude if !matches!(frame.kind, FrameKind::Prelude | FrameKind::Other) => {
+                vec![error_event(self.dialect)]
+            }
+            FaultKind::CutMidText { after } if is_due(after) => cut(Bytes::new()),
+            FaultKind::CutInsideEvent { after } if is_due(after) => cut(half(&frame.bytes)),
+            FaultKind::CutMidToolCall if self.cuts_call(frame) => {
+                let is_whole = self.dialect == DialectName::Gemini && frame.kind == FrameKind::ToolArguments;
+                cut(if is_whole { half(&frame.bytes) } else { Bytes::new() })
+            }
+            FaultKind::Stall { after } if is_due(after) => vec![Step::Hang],
+            FaultKind::StallWithKeepalives { after, every } if is_due(after) => {
+                vec![Step::KeepAlive { bytes: keep_alive(self.dialect), every }]
+            }
+            FaultKind::MalformedEvent { after } if !self.malformed_sent && is_due(after) => {
+                self.malformed_sent = true;
+                out.push(Step::Data { bytes: Bytes::from_static(b"data: {\"choices\": [{\"del\n\n"), events: 1 });
+                return;
+            }
+            _ => return,
+        };
+        out.extend(last);
+        self.ended = true;
+    }
+
+    /// A call is cut after the first piece of its arguments; an answer without calls before its finish.
+    fn cuts_call(&self, frame: &Frame) -> bool {
+        match frame.kind {
+            FrameKind::ToolArguments => self.arguments > 0 || self.dialect == DialectName::Gemini,
+            FrameKind::Finish | FrameKind::Tail => true,
+            FrameKind::Other | FrameKind::ToolStart => self.arguments > 0,
+            FrameKind::Prelude | FrameKind::Reasoning | FrameKind::Text => false,
+        }
+    }
+
+    fn emit(&self, frame: &Frame, out: &mut Vec<Step>) {
+        let has = |fault: FaultKind| self.faults.contains(&fault);
+        if has(FaultKind::MissingTerminator) && matches!(frame.kind, FrameKind::Finish | FrameKind::Tail) {
+            return;
+        }
+        let mut bytes = frame.bytes.clone();
+        if self.content == 0
+            && frame.kind.is_content()
+            && let Some(size) = self.faults.iter().find_map(|fault| match fault {
+                FaultKind::HugeEvent { bytes } => Some(*bytes as usize),
+                _ => None,
+            })
+        {
+            bytes = padded(&bytes, size);
+        }
+        if has(FaultKind::SplitUtf8) {
+            split(&bytes, out);
+        } else {
+            out.push(Step::Data { bytes: bytes.clone(), events: 1 });
+        }
+        if has(FaultKind::DuplicateFinish) && frame.kind == FrameKind::Finish {
+            out.push(Step::Data { bytes, events: 1 });
+        }
+    }
+
+    /// The steps of an answer that is not streamed.
+    pub(crate) fn whole(&mut self, body: &Bytes, out: &mut Vec<Step>) {
+        let mut body = body.clone();
+        for fault in std::mem::take(&mut self.faults) {
+            let last = match fault {
+                FaultKind::EmptyStream => vec![],
+                FaultKind::CutMidText { .. } | FaultKind::CutMidToolCall | FaultKind::CutInsideEvent { .. } => {
+                    cut(half(&body))
+                }
+                FaultKind::Stall { .. } => vec![Step::Data { bytes: half(&body), events: 0 }, Step::Hang],
+                FaultKind::StallWithKeepalives { every, .. } => {
+                    vec![Step::KeepAlive { bytes: Bytes::from_static(b"\n"), every }]
+                }
+                FaultKind::MissingTerminator => vec![Step::Data { bytes: half(&body), events: 0 }],
+                FaultKind::MalformedEvent { .. } => {
+                    let mut broken = half(&body).to_vec();
+                    broken.extend_from_slice(b"}, {\"choices\": [{\"del");
+                    vec![Step::Data { bytes: broken.into(), events: 0 }]
+                }
+                FaultKind::HugeEvent { bytes } => {
+                    body = padded(&body, bytes as usize);
+                    continue;
+                }
+                FaultKind::SplitUtf8 => {
+                    let mut steps = Vec::new();
+                    split(&body, &mut steps);
+                    steps
+                }
+                _ => continue,
+            };
+            out.extend(last);
+            return;
+        }
+        out.push(Step::Data { bytes: body, events: 1 });
+    }
+}
+
+/// What an answer that is not streamed does instead of a fault that only streams can have.
+pub(crate) fn as_whole(fault: FaultKind) -> FaultKind {
+    match fault {
+        FaultKind::ErrorBeforeContent | FaultKind::ErrorAfterPrelude => FaultKind::ErrorIn200,
+        other => other,
+    }
+}
+
+fn error_event(dialect: DialectName) -> Step {
+    Step::Data { bytes: error::in_stream(dialect), events: 1 }
+}
+
+fn cut(before: Bytes) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !before.is_empty() {
+        steps.push(Step::Data { bytes: before, events: 0 });
+    }
+    steps.extend([Step::Wait(FLUSH), Step::Break]);
+    steps
+}
+
+fn half(bytes: &Bytes) -> Bytes {
+    bytes.slice(..bytes.len() / 2)
+}
+
+fn keep_alive(dialect: DialectName) -> Bytes {
+    Bytes::from_static(match dialect {
+        DialectName::AnthropicMessages => b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        DialectName::OpenaiChat | DialectName::Gemini => b": keep-alive\n\n",
+    })
+}
+
+/// The same JSON, made `size` bytes longer by white space after its first brace.
+fn padded(bytes: &Bytes, size: usize) -> Bytes {
+    let Some(brace) = bytes.iter().position(|byte| *byte == b'{') else {
+        return bytes.clone();
+    };
+    let mut long = Vec::with_capacity(bytes.len() + size);
+    long.extend_from_slice(&bytes.slice(..=brace));
+    long.resize(long.len() + size, b' ');
+    long.extend_from_slice(&bytes.slice(brace + 1..));
+    long.into()
+}
+
+/// Chunks that end after the first byte of each character of several.
+fn split(bytes: &Bytes, out: &mut Vec<Step>) {
+    let mut rest = bytes.clone();
+    while let Some(lead) = rest.iter().position(|byte| *byte >= 0xC0) {
+        let first = rest.split_to(lead + 1);
+        out.extend([Step::Data { bytes: first, events: 0 }, Step::Wait(Duration::from_millis(1))]);
+    }
+    out.push(Step::Data { bytes: rest, events: 1 });
+}

@@ -1,0 +1,522 @@
+//! Reads `anthropic-messages` requests as strictly as the provider.
+
+use super::anthropic::SIGNATURE;
+use super::check::{is_name, present, unknown};
+use super::{Asked, Choice, Offered};
+use crate::error::Invalid;
+use serde_json::{Map, Value};
+
+const FIELDS: [&str; 21] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "cache_control",
+    "container",
+    "context_management",
+    "fallbacks",
+    "inference_geo",
+    "mcp_servers",
+    "metadata",
+    "output_config",
+    "output_format",
+    "service_tier",
+    "stop_sequences",
+    "stream",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+];
+
+fn required(at: &str) -> Invalid {
+    Invalid::new(format!("{at}: Field required"))
+}
+
+fn only(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), Invalid> {
+    match unknown(object, known) {
+        Some(name) => {
+            let at = if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+            Err(Invalid::new(format!("{at}: Extra inputs are not permitted")))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn read(body: &Value) -> Result<Asked, Invalid> {
+    let body = body.as_object().ok_or_else(|| Invalid::new("Input should be a valid dictionary"))?;
+    let known: Vec<&str> = FIELDS.into_iter().chain(["top_p"]).collect();
+    only(body, &known, "")?;
+    let model = body.get("model").and_then(Value::as_str).ok_or_else(|| required("model"))?;
+    let max_tokens = present(body, "max_tokens").ok_or_else(|| required("max_tokens"))?;
+    let max_tokens = max_tokens.as_u64().filter(|most| *most > 0);
+    let max_tokens =
+        max_tokens.ok_or_else(|| Invalid::new("max_tokens: Input should be greater than or equal to 1"))?;
+    let mut asked = Asked {
+        model: model.to_owned(),
+        max_tokens: Some(max_tokens),
+        stream: body.get("stream") == Some(&Value::Bool(true)),
+        shows_usage: true,
+        parallel: true,
+        candidates: 1,
+        caches: has_cache_control(body),
+        ..Asked::default()
+    };
+    tools(body, &mut asked)?;
+    system(body)?;
+    messages(body, &mut asked)?;
+    sampling(body, &mut asked)?;
+    thinking(body, max_tokens, &mut asked)?;
+    asked.schema = output_schema(body)?;
+    Ok(asked)
+}
+
+fn has_cache_control(body: &Map<String, Value>) -> bool {
+    fn within(value: &Value) -> bool {
+        match value {
+            Value::Object(fields) => fields.contains_key("cache_control") || fields.values().any(within),
+            Value::Array(values) => values.iter().any(within),
+            _ => false,
+        }
+    }
+    present(body, "cache_control").is_some() || body.values().any(within)
+}
+
+/// Whether a model is of the generations that refuse sampling parameters and thinking budgets.
+fn refuses_sampling(model: &str) -> bool {
+    ["opus-4-7", "opus-4-8", "sonnet-5", "opus-5", "haiku-5", "fable"].iter().any(|family| model.contains(family))
+}
+
+/// Whether a model refuses to go on with a partial answer: 4.6 and later.
+fn refuses_prefill(model: &str) -> bool {
+    refuses_sampling(model) || model.contains("-4-6")
+}
+
+fn system(body: &Map<String, Value>) -> Result<(), Invalid> {
+    match present(body, "system") {
+        None | Some(Value::String(_)) => Ok(()),
+        Some(Value::Array(blocks)) => blocks.iter().enumerate().try_for_each(|(place, block)| {
+            let at = format!("system.{place}");
+            let block = block.as_object().ok_or_else(|| Invalid::new(format!("{at}: Input should be an object")))?;
+            only(block, &["type", "text", "cache_control", "citations"], &at)?;
+            if block.get("type").and_then(Value::as_str) != Some("text") {
+                return Err(Invalid::new(format!("{at}.type: Input should be 'text'")));
+            }
+            text_of(block, "system").map(|_| ())
+        }),
+        Some(_) => Err(Invalid::new("system: Input should be a valid list")),
+    }
+}
+
+fn text_of<'a>(block: &'a Map<String, Value>, at: &str) -> Result<&'a str, Invalid> {
+    let text = block.get("text").and_then(Value::as_str).ok_or_else(|| required(&format!("{at}.text")))?;
+    if text.is_empty() {
+        return Err(Invalid::new(format!("{at}: text content blocks must be non-empty")));
+    }
+    if text.trim().is_empty() {
+        return Err(Invalid::new(format!("{at}: text content blocks must contain non-whitespace text")));
+    }
+    Ok(text)
+}
+
+/// One turn after consecutive messages of a role are put together, as the provider does.
+#[derive(Default)]
+struct Turn {
+    is_user: bool,
+    text: String,
+    calls: Vec<String>,
+    results: Vec<(String, String)>,
+}
+
+fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+    let messages = present(body, "messages").ok_or_else(|| required("messages"))?;
+    let messages = messages.as_array().ok_or_else(|| Invalid::new("messages: Input should be a valid list"))?;
+    if messages.is_empty() {
+        return Err(Invalid::new("messages: at least one message is required"));
+    }
+    let mut turns: Vec<Turn> = Vec::new();
+    for (place, message) in messages.iter().enumerate() {
+        let at = format!("messages.{place}");
+        let message = message.as_object().ok_or_else(|| Invalid::new(format!("{at}: Input should be an object")))?;
+        only(message, &["role", "content"], &at)?;
+        let is_user = match message.get("role").and_then(Value::as_str) {
+            Some("user") => true,
+            Some("assistant") => false,
+            Some("system") => {
+                return Err(Invalid::new(
+                    "messages: Unexpected role \"system\". The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role.",
+                ));
+            }
+            Some(other) => {
+                return Err(Invalid::new(format!(
+                    "messages: Unexpected role \"{other}\". Allowed roles are \"user\" or \"assistant\""
+                )));
+            }
+            None => return Err(required(&format!("{at}.role"))),
+        };
+        if turns.is_empty() && !is_user {
+            return Err(Invalid::new("messages: first message must use the \"user\" role"));
+        }
+        if turns.last().is_none_or(|turn| turn.is_user != is_user) {
+            let answered = turns.last().map(|turn| turn.calls.clone()).unwrap_or_default();
+            turns.push(Turn { is_user, ..Turn::default() });
+            if let Some(turn) = turns.last_mut() {
+                content(message, &at, turn, &answered, asked)?;
+            }
+        } else {
+            let answered = turns.iter().rev().nth(1).map(|turn| turn.calls.clone()).unwrap_or_default();
+            if let Some(turn) = turns.last_mut() {
+                content(message, &at, turn, &answered, asked)?;
+            }
+        }
+    }
+    pairing(&turns)?;
+    if asked.tools.is_empty() && turns.iter().any(|turn| !turn.calls.is_empty() || !turn.results.is_empty()) {
+        return Err(Invalid::new("tools: Requests which include `tool_use` or `tool_result` blocks must define tools"));
+    }
+    ending(turns, asked)
+}
+
+fn ending(mut turns: Vec<Turn>, asked: &mut Asked) -> Result<(), Invalid> {
+    let Some(last) = turns.pop() else { return Ok(()) };
+    if last.is_user {
+        asked.last_user = last.text;
+        asked.results = last.results;
+        return Ok(());
+    }
+    if refuses_prefill(&asked.model) {
+        return Err(Invalid::new(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ));
+    }
+    if last.text.ends_with(char::is_whitespace) {
+        return Err(Invalid::new("messages: final assistant content cannot end with trailing whitespace"));
+    }
+    let before = turns.pop().unwrap_or_default();
+    asked.last_user = before.text;
+    asked.results = before.results;
+    asked.prefill = Some(last.text);
+    Ok(())
+}
+
+fn pairing(turns: &[Turn]) -> Result<(), Invalid> {
+    for (place, turn) in turns.iter().enumerate() {
+        let answers = turns.get(place + 1);
+        let unanswered: Vec<&str> = turn
+            .calls
+            .iter()
+            .filter(|id| !answers.is_some_and(|next| next.results.iter().any(|(known, _)| known == *id)))
+            .map(String::as_str)
+            .collect();
+        if !unanswered.is_empty() {
+            return Err(Invalid::new(format!(
+                "messages.{place}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+                unanswered.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn content(
+    message: &Map<String, Value>,
+    at: &str,
+    turn: &mut Turn,
+    answered: &[String],
+    asked: &mut Asked,
+) -> Result<(), Invalid> {
+    let blocks = match message.get("content") {
+        Some(Value::String(text)) if text.is_empty() => {
+            return Err(Invalid::new(format!(
+                "{at}: all messages must have non-empty content except for the optional final assistant message"
+            )));
+        }
+        Some(Value::String(text)) if text.trim().is_empty() => {
+            return Err(Invalid::new("messages: text content blocks must contain non-whitespace text"));
+        }
+        Some(Value::String(text)) => {
+            turn.text.push_str(text);
+            return Ok(());
+        }
+        Some(Value::Array(blocks)) => blocks,
+        _ => return Err(required(&format!("{at}.content"))),
+    };
+    if blocks.is_empty() {
+        return Err(Invalid::new(format!(
+            "{at}: all messages must have non-empty content except for the optional final assistant message"
+        )));
+    }
+    for (place, block) in blocks.iter().enumerate() {
+        let at = format!("{at}.content.{place}");
+        let block = block.as_object().ok_or_else(|| Invalid::new(format!("{at}: Input should be an object")))?;
+        one_block(block, &at, turn, answered, asked)?;
+    }
+    Ok(())
+}
+
+fn one_block(
+    block: &Map<String, Value>,
+    at: &str,
+    turn: &mut Turn,
+    answered: &[String],
+    asked: &mut Asked,
+) -> Result<(), Invalid> {
+    let kind = block.get("type").and_then(Value::as_str).ok_or_else(|| required(&format!("{at}.type")))?;
+    match (kind, turn.is_user) {
+        ("text", _) => {
+            only(block, &["type", "text", "cache_control", "citations"], at)?;
+            turn.text.push_str(text_of(block, "messages")?);
+        }
+        ("image", true) => {
+            only(block, &["type", "source", "cache_control"], at)?;
+            source(block, at, &["base64", "url", "file"])?;
+            asked.images += 1;
+        }
+        ("document", true) => {
+            only(block, &["type", "source", "title", "context", "citations", "cache_control"], at)?;
+            source(block, at, &["base64", "url", "file", "text", "content"])?;
+            asked.documents += 1;
+        }
+        ("tool_result", true) => {
+            only(block, &["type", "tool_use_id", "content", "is_error", "cache_control"], at)?;
+            let id = block.get("tool_use_id").and_then(Value::as_str);
+            let id = id.ok_or_else(|| required(&format!("{at}.tool_use_id")))?;
+            if !answered.iter().any(|known| known == id) {
+                return Err(Invalid::new(format!(
+                    "{at}: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                )));
+            }
+            if !turn.text.is_empty() {
+                return Err(Invalid::new(format!(
+                    "{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {id}. `tool_result` blocks must come before any text in a message."
+                )));
+            }
+            turn.results.push((id.to_owned(), result_text(block)));
+        }
+        ("tool_use", false) => {
+            only(block, &["type", "id", "name", "input", "cache_control", "caller"], at)?;
+            let id = block.get("id").and_then(Value::as_str).ok_or_else(|| required(&format!("{at}.id")))?;
+            if !is_name(id, "_-", usize::MAX) {
+                return Err(Invalid::new(format!("{at}.id: String should match pattern '^[a-zA-Z0-9_-]+$'")));
+            }
+            let name = block.get("name").and_then(Value::as_str).ok_or_else(|| required(&format!("{at}.name")))?;
+            if !is_name(name, "_-", 200) {
+                return Err(Invalid::new(format!("{at}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,200}}$'")));
+            }
+            if !block.get("input").is_some_and(Value::is_object) {
+                return Err(Invalid::new(format!("{at}.input: Input should be a valid dictionary")));
+            }
+            turn.calls.push(id.to_owned());
+        }
+        ("thinking", false) => {
+            only(block, &["type", "thinking", "signature"], at)?;
+            let signature = block.get("signature").and_then(Value::as_str);
+            let signature = signature.ok_or_else(|| required(&format!("{at}.thinking.signature")))?;
+            if !signature.starts_with(SIGNATURE) {
+                return Err(Invalid::new(format!("{at}: Invalid `signature` in `thinking` block")));
+            }
+        }
+        ("redacted_thinking", false) | ("search_result", true) => {}
+        (other, _) => {
+            return Err(Invalid::new(format!(
+                "{at}: Input tag '{other}' found using 'type' does not match any of the expected tags: 'document', 'image', 'redacted_thinking', 'search_result', 'text', 'thinking', 'tool_result', 'tool_use'"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn source(block: &Map<String, Value>, at: &str, kinds: &[&str]) -> Result<(), Invalid> {
+    let source = block.get("source").and_then(Value::as_object).ok_or_else(|| required(&format!("{at}.source")))?;
+    let kind = source.get("type").and_then(Value::as_str).unwrap_or_default();
+    if !kinds.contains(&kind) {
+        return Err(Invalid::new(format!(
+            "{at}.source: Input tag '{kind}' found using 'type' does not match any of the expected tags: {}",
+            kinds.join(", ")
+        )));
+    }
+    let needed: &[&str] = match kind {
+        "base64" | "text" => &["media_type", "data"],
+        "url" => &["url"],
+        "file" => &["file_id"],
+        _ => &["content"],
+    };
+    match needed.iter().find(|field| !source.contains_key(**field)) {
+        Some(field) => Err(required(&format!("{at}.source.{kind}.{field}"))),
+        None => Ok(()),
+    }
+}
+
+fn result_text(block: &Map<String, Value>) -> String {
+    match block.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
+        _ => String::new(),
+    }
+}
+
+fn tools(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+    let tools = present(body, "tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (place, tool) in tools.iter().enumerate() {
+        let at = format!("tools.{place}");
+        let tool = tool.as_object().ok_or_else(|| Invalid::new(format!("{at}: Input should be an object")))?;
+        if present(tool, "type").is_some_and(|kind| kind != "custom") {
+            continue;
+        }
+        let known = [
+            "type",
+            "name",
+            "description",
+            "input_schema",
+            "strict",
+            "cache_control",
+            "input_examples",
+            "eager_input_streaming",
+            "defer_loading",
+            "allowed_callers",
+        ];
+        only(tool, &known, &at)?;
+        let name = tool.get("name").and_then(Value::as_str).ok_or_else(|| required(&format!("{at}.custom.name")))?;
+        if !is_name(name, "_-", 128) {
+            return Err(Invalid::new(format!(
+                "{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+            )));
+        }
+        let schema = tool.get("input_schema").ok_or_else(|| required(&format!("{at}.custom.input_schema")))?;
+        if schema.get("type").and_then(Value::as_str) != Some("object") {
+            return Err(Invalid::new(format!("{at}.custom.input_schema.type: Input should be 'object'")));
+        }
+        if asked.tools.iter().any(|known| known.name == name) {
+            return Err(Invalid::new("tools: Tool names must be unique."));
+        }
+        asked.tools.push(Offered { name: name.to_owned(), schema: schema.clone() });
+    }
+    let Some(choice) = present(body, "tool_choice") else { return Ok(()) };
+    if tools.is_empty() {
+        return Err(Invalid::new("tool_choice: tool_choice may only be specified while providing tools"));
+    }
+    let choice = choice.as_object().ok_or_else(|| Invalid::new("tool_choice: Input should be an object"))?;
+    only(choice, &["type", "name", "disable_parallel_tool_use"], "tool_choice")?;
+    asked.parallel = choice.get("disable_parallel_tool_use") != Some(&Value::Bool(true));
+    asked.choice = match choice.get("type").and_then(Value::as_str) {
+        Some("auto") => Choice::Auto,
+        Some("any") => Choice::Some,
+        Some("none") => Choice::Never,
+        Some("tool") => {
+            let name = choice.get("name").and_then(Value::as_str).ok_or_else(|| required("tool_choice.tool.name"))?;
+            if !asked.tools.iter().any(|tool| tool.name == name) {
+                return Err(Invalid::new(format!("Tool '{name}' not found in provided tools")));
+            }
+            Choice::Named(name.to_owned())
+        }
+        _ => {
+            return Err(Invalid::new(
+                "tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'",
+            ));
+        }
+    };
+    Ok(())
+}
+
+fn sampling(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+    for (name, highest) in [("temperature", 1.0), ("top_p", 1.0), ("top_k", f64::MAX)] {
+        let Some(value) = present(body, name) else { continue };
+        if refuses_sampling(&asked.model) {
+            return Err(Invalid::new(format!("{name}: Extra inputs are not permitted")));
+        }
+        if !value.as_f64().is_some_and(|number| (0.0..=highest).contains(&number)) {
+            return Err(Invalid::new(format!("{name}: range: 0..{highest}")));
+        }
+    }
+    let is_recent = asked.model.starts_with("claude") && asked.model.contains("-4-") && !asked.model.contains("-4-2");
+    if is_recent && present(body, "temperature").is_some() && present(body, "top_p").is_some() {
+        return Err(Invalid::new(
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+        ));
+    }
+    let stops = present(body, "stop_sequences").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    asked.stops = stops.iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect();
+    if asked.stops.iter().any(|stop| stop.trim().is_empty()) {
+        return Err(Invalid::new("stop_sequences: each stop sequence must contain non-whitespace"));
+    }
+    if let Some(metadata) = present(body, "metadata").and_then(Value::as_object) {
+        only(metadata, &["user_id"], "metadata")?;
+    }
+    Ok(())
+}
+
+fn thinking(body: &Map<String, Value>, max_tokens: u64, asked: &mut Asked) -> Result<(), Invalid> {
+    let Some(thinking) = present(body, "thinking") else { return Ok(()) };
+    match thinking.get("type").and_then(Value::as_str) {
+        Some("disabled") => return Ok(()),
+        Some("adaptive" | "between_tools") => {}
+        Some("enabled") => {
+            if refuses_sampling(&asked.model) {
+                return Err(Invalid::new(
+                    "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.",
+                ));
+            }
+            let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
+            let budget = budget.ok_or_else(|| required("thinking.enabled.budget_tokens"))?;
+            if budget < 1024 {
+                return Err(Invalid::new(
+                    "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+                ));
+            }
+            if budget >= max_tokens {
+                return Err(Invalid::new(
+                    "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size",
+                ));
+            }
+            if matches!(asked.choice, Choice::Some | Choice::Named(_)) {
+                return Err(Invalid::new("Thinking may not be enabled when tool_choice forces tool use."));
+            }
+            let is_plain = |value: &Value| value.as_f64().is_some_and(|number| (number - 1.0).abs() < f64::EPSILON);
+            if present(body, "temperature").is_some_and(|value| !is_plain(value)) {
+                return Err(Invalid::new("`temperature` may only be set to 1 when thinking is enabled."));
+            }
+            if asked.prefill.is_some() {
+                return Err(Invalid::new(
+                    "messages: final assistant content cannot be prefilled when thinking is enabled",
+                ));
+            }
+        }
+        _ => {
+            return Err(Invalid::new(
+                "thinking: Input tag does not match any of the expected tags: 'adaptive', 'disabled', 'enabled'",
+            ));
+        }
+    }
+    asked.reasoning = true;
+    Ok(())
+}
+
+fn output_schema(body: &Map<String, Value>) -> Result<Option<Value>, Invalid> {
+    let format = match present(body, "output_config") {
+        Some(config) => {
+            let config = config.as_object().ok_or_else(|| Invalid::new("output_config: Input should be an object"))?;
+            only(config, &["effort", "format", "task_budget"], "output_config")?;
+            if let Some(effort) = present(config, "effort")
+                && !effort.as_str().is_some_and(|effort| ["low", "medium", "high", "xhigh", "max"].contains(&effort))
+            {
+                return Err(Invalid::new(
+                    "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'",
+                ));
+            }
+            present(config, "format")
+        }
+        None => present(body, "output_format"),
+    };
+    let Some(format) = format else { return Ok(None) };
+    if format.get("type").and_then(Value::as_str) != Some("json_schema") {
+        return Err(Invalid::new("output_config.format.type: Input should be 'json_schema'"));
+    }
+    let schema = format.get("schema").ok_or_else(|| required("output_config.format.schema"))?;
+    if schema.get("properties").is_some() && schema.get("additionalProperties") != Some(&Value::Bool(false)) {
+        return Err(Invalid::new(
+            "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+        ));
+    }
+    Ok(Some(schema.clone()))
+}
