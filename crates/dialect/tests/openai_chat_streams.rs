@@ -484,3 +484,15 @@ proptest! {
         prop_assert!(!unread || sniffer().sniff(&damaged).malformed || damaged.data.is_empty());
     }
 }
+
+#[test]
+fn fields_filled_in_with_nothing_say_nothing() {
+    let message = json!({"content": "Hi", "refusal": "", "function_call": {"name": "", "arguments": ""},
+        "audio": {"id": "", "data": "", "expires_at": 0}});
+    let body = json!({"choices": [{"index": 0, "message": message, "delta": {"content": ""}, "finish_reason": "stop",
+        "logprobs": {"content": null, "refusal": null}}]});
+    let read = answer(&body);
+    assert_eq!((&read.candidates[0].parts, &read.candidates[0].logprobs), (&vec![Part::text("Hi")], &None));
+    let sniffed = sniff_answer(&body);
+    assert_eq!((sniffed.tag, sniffed.finish.unwrap().0), (Some(Tag::Content), FinishReason::Stop));
+}

@@ -99,7 +99,20 @@ pub(super) fn index(choice: &Value, position: usize) -> u32 {
 
 /// `logprobs` that say something.
 pub(super) fn logprobs(choice: &Value) -> Option<Value> {
-    choice.get("logprobs").filter(|value| value.as_object().is_some_and(|map| !map.is_empty())).cloned()
+    choice.get("logprobs").filter(|value| value.is_object() && says_something(value)).cloned()
+}
+
+/// Whether a value is more than null, `false`, 0, empty, or an object of such: some servers fill in every field they
+/// know.
+pub(super) fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_u64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => map.values().any(says_something),
+    }
 }
 
 fn message_reasoning(message: &Map<String, Value>) -> Option<Part> {
@@ -162,7 +175,7 @@ fn content_chunk(chunk: &Value, parts: &mut Vec<Part>) {
 fn tool_calls(message: &Map<String, Value>, cut: bool) -> Vec<ToolCall> {
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
     let mut calls: Vec<ToolCall> = calls.filter_map(tool_call).collect();
-    if let Some(function) = message.get("function_call").filter(|call| call.is_object()) {
+    if let Some(function) = message.get("function_call").filter(|call| call.is_object() && says_something(call)) {
         calls.push(ToolCall {
             id: None,
             name: names::from_wire(text_field(function, "name")).into_owned(),
@@ -215,7 +228,7 @@ fn media_parts(message: &Map<String, Value>, parts: &mut Vec<Part>) {
             parts.push(Part::Image(Media { media_type, source, detail: None, cache: None }));
         }
     }
-    if let Some(audio) = message.get("audio").filter(|audio| audio.is_object()) {
+    if let Some(audio) = message.get("audio").filter(|audio| audio.is_object() && says_something(audio)) {
         let value = json!({ "message": { "audio": audio } });
         parts.push(Part::Opaque { dialect: DialectName::OpenaiChat, value });
     }

@@ -22,6 +22,8 @@ pub(super) struct ChatSniffer {
     candidates: Vec<Candidate>,
     model_known: bool,
     failed: bool,
+    /// A whole answer, not a stream: some providers send `message` and `delta` in both.
+    whole: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +37,10 @@ struct Candidate {
 /// A value, as far as the gate cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Probe {
-    /// Absent, null, `false`, `""`, `[]` or `{}`.
+    /// Absent, null, `false`, 0, `""`, `[]`, or an object of such: some servers fill in every field they know.
     #[default]
     Nothing,
-    /// Text, a number, an object.
+    /// Text, a number, an object that says something.
     Something,
     /// A list with something in it.
     List,
@@ -53,9 +55,9 @@ struct Word<'a>(Option<Cow<'a, str>>);
 struct Chunk<'a> {
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
-    usage: Probe,
+    usage: Option<IgnoredAny>,
     error: Probe,
-    x_groq: Probe,
+    x_groq: Option<IgnoredAny>,
     #[serde(borrow)]
     object: Word<'a>,
     #[serde(borrow)]
@@ -71,7 +73,7 @@ struct Choice<'a> {
     #[serde(borrow)]
     finish_reason: Word<'a>,
     error: Probe,
-    usage: Probe,
+    usage: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -112,6 +114,7 @@ impl ChatSniffer {
             candidates: Vec::new(),
             model_known: false,
             failed: false,
+            whole: false,
         }
     }
 
@@ -130,12 +133,11 @@ impl ChatSniffer {
         }
         let choices = chunk.choices.as_deref().unwrap_or_default();
         let may_fail = chunk.error != Probe::Nothing
-            || chunk.x_groq != Probe::Nothing
+            || chunk.x_groq.is_some()
             || choices.iter().any(|choice| choice.error != Probe::Nothing)
             || (chunk.choices.is_none() && (event == b"error" || chunk.object.0.as_deref() == Some("error")));
-        let may_state_usage = chunk.usage != Probe::Nothing
-            || chunk.x_groq != Probe::Nothing
-            || choices.iter().any(|choice| choice.usage != Probe::Nothing);
+        let may_state_usage =
+            chunk.usage.is_some() || chunk.x_groq.is_some() || choices.iter().any(|choice| choice.usage.is_some());
         if may_fail || may_state_usage {
             self.look_closely(event, data, &mut sniffed);
         }
@@ -183,7 +185,8 @@ impl ChatSniffer {
         let place = known.unwrap_or(self.candidates.len() - 1);
         let candidate = self.candidates.get_mut(place).filter(|candidate| candidate.index == index)?;
         let mut tag = None;
-        if let Some(delta) = choice.delta.as_ref().or(choice.message.as_ref()) {
+        let (delta, message) = (choice.delta.as_ref(), choice.message.as_ref());
+        if let Some(delta) = if self.whole { message.or(delta) } else { delta.or(message) } {
             candidate.called |= delta.calls();
             candidate.refused |= delta.refusal != Probe::Nothing;
             tag = delta.tag(data);
@@ -274,6 +277,7 @@ impl Sniffer for ChatSniffer {
 
     /// `tag` is `None` when nothing was answered; `finish` then stays only if it says why (length, filter, failure).
     fn sniff_answer(&mut self, body: &[u8]) -> Sniffed {
+        self.whole = true;
         let mut sniffed = self.look(b"", json_start(body));
         sniffed.only_usage = false;
         if sniffed.malformed || sniffed.error.is_some() {
@@ -334,8 +338,8 @@ impl<'de> Visitor<'de> for ProbeVisitor {
         Ok(if value { Probe::Something } else { Probe::Nothing })
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Probe, E> {
-        Ok(Probe::Something)
+    fn visit_u64<E>(self, number: u64) -> Result<Probe, E> {
+        Ok(if number == 0 { Probe::Nothing } else { Probe::Something })
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Probe, E> {
@@ -360,8 +364,10 @@ impl<'de> Visitor<'de> for ProbeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
         let mut probe = Probe::Nothing;
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-            probe = Probe::Something;
+        while let Some((_, value)) = map.next_entry::<IgnoredAny, Self::Value>()? {
+            if value != Probe::Nothing {
+                probe = Probe::Something;
+            }
         }
         Ok(probe)
     }

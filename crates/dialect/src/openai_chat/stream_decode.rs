@@ -4,7 +4,7 @@
 //! failed. A finish reason of `tool_calls` is held until the next frame shows that no further call comes (Z.ai sends
 //! one a call).
 
-use super::answer_decode::{index, json_start, kept, logprobs, usage_of};
+use super::answer_decode::{index, json_start, kept, logprobs, says_something, usage_of};
 use super::reasoning::{Details, text_of, thinking_chunk_text};
 use super::tool_stream::ToolCalls;
 use super::{citation, finish, usage};
@@ -216,12 +216,7 @@ pub(super) fn residue_error(residue: &[u8]) -> Option<Value> {
 
 /// The failure a frame reports, whatever else is in it. The error object itself where there is one, else the frame.
 pub(super) fn error_in(event: &[u8], frame: &Map<String, Value>) -> Option<Value> {
-    let stated = |value: &&Value| match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-        _ => true,
-    };
+    let stated = |value: &&Value| says_something(value);
     if let Some(error) = frame.get("error").filter(stated) {
         let whole = || Value::Object(frame.clone());
         return Some(if error.is_object() { error.clone() } else { whole() });
@@ -272,11 +267,11 @@ impl Candidate {
             self.close_reasoning(out);
             self.calls.add(entry, candidate, out);
         }
-        if let Some(function) = delta.get("function_call").filter(|call| call.is_object()) {
+        if let Some(function) = delta.get("function_call").filter(|call| call.is_object() && says_something(call)) {
             self.calls.add_function(function, candidate, out);
         }
         for key in ["images", "audio"] {
-            let stated = |value: &&Value| value.is_object() || value.as_array().is_some_and(|list| !list.is_empty());
+            let stated = |value: &&Value| (value.is_object() || value.is_array()) && says_something(value);
             if let Some(value) = delta.get(key).filter(stated) {
                 let value = json!({ "message": { key: value } });
                 out.push(Event::Opaque { candidate, dialect: DialectName::OpenaiChat, value });

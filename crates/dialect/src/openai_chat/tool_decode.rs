@@ -108,8 +108,11 @@ pub(super) fn choice(value: Value, path: &str) -> Result<ToolChoice, BadRequest>
         Some("auto") => Ok(ToolChoice::Auto),
         Some("none") => Ok(ToolChoice::None),
         Some("required" | "any") => Ok(ToolChoice::Required),
-        // The deprecated `function_call: {name}` has no type.
-        _ => Ok(ToolChoice::Named(fields.required_string("name")?)),
+        // The deprecated `function_call: {name}` has no type, and some clients leave it out.
+        _ => match fields.fields("function")? {
+            Some(mut inner) => Ok(ToolChoice::Named(inner.required_string("name")?)),
+            None => Ok(ToolChoice::Named(fields.required_string("name")?)),
+        },
     }
 }
 
@@ -151,6 +154,7 @@ mod tests {
             (json!("any"), ToolChoice::Required),
             (json!({"type": "function", "function": {"name": "f"}}), named.clone()),
             (json!({"type": "custom", "custom": {"name": "f"}}), named.clone()),
+            (json!({"function": {"name": "f"}}), named.clone()),
             (json!({"name": "f"}), named),
             (
                 json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
