@@ -28,7 +28,7 @@ pub(super) fn decode(path: &PathFacts, body: &[u8]) -> Result<Request, BadReques
     };
     let named = take(&mut map, "model", &at)?.map(|v| string(v, &at.key("model"))).transpose()?;
     let model = path.model.clone().or(named).ok_or_else(|| missing(&at.key("model"), "a model in the path"))?;
-    request.model = model.strip_prefix("models/").unwrap_or(&model).to_owned();
+    request.model = model.strip_prefix("models/").map_or_else(|| model.clone(), str::to_owned);
 
     turns(&mut map, &mut request)?;
     if let Some(value) = take(&mut map, "tools", &at)? {

@@ -231,9 +231,8 @@ impl Encoder<'_> {
                 }
                 level
             }
-            Effort::Low => "LOW",
             Effort::Medium if unlisted || listed("medium") => "MEDIUM",
-            Effort::Medium => "LOW",
+            Effort::Low | Effort::Medium => "LOW",
             Effort::High => "HIGH",
             Effort::Xhigh | Effort::Max if listed("xhigh") || (unlisted && self.own) => "XHIGH",
             Effort::Xhigh | Effort::Max => {

@@ -160,9 +160,8 @@ impl GeminiSniffer {
         out.tag = Some(match seen {
             Part::OwnTool | Part::Content => Tag::Content,
             Part::Call => Tag::Tool,
-            Part::Thought => Tag::Reasoning,
             Part::Signature | Part::Nothing if out.finish.is_some() => Tag::Done,
-            Part::Signature => Tag::Reasoning,
+            Part::Thought | Part::Signature => Tag::Reasoning,
             Part::Nothing if candidates.is_empty() && out.usage.is_some() => Tag::Usage,
             Part::Nothing => Tag::Prelude,
         });
@@ -191,9 +190,8 @@ impl GeminiSniffer {
         if at == self.candidates.len() {
             self.candidates.push(Progress { index, called: false, finished: false });
         }
-        let last = self.candidates.len() - 1;
-        #[expect(clippy::indexing_slicing, reason = "`at.min(last)` is within a list that is not empty")]
-        &mut self.candidates[at.min(last)]
+        #[expect(clippy::indexing_slicing, reason = "`at` was found in the list or is its new last element")]
+        &mut self.candidates[at]
     }
 
     fn complete(&self) -> bool {

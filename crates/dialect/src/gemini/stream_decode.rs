@@ -11,7 +11,7 @@ use super::words::{Enumeration, finish_reason};
 use super::{logprobs, names, usage};
 use crate::sse::Frame;
 use crate::{Malformed, StreamDecoder};
-use canon::{DialectName, Event, Part, ProviderBound, Usage};
+use canon::{DialectName, Event, Part, ProviderBound, Reasoning, Usage};
 use serde_json::{Map, Value};
 
 /// State of one stream.
@@ -125,13 +125,10 @@ impl Decoder {
     fn candidate(&mut self, value: Value, out: &mut Vec<Event>) -> Result<(), Malformed> {
         let Value::Object(mut map) = value else { return Err(Malformed("a candidate is not an object".to_owned())) };
         let index = index_of(&map);
-        let at = match self.candidates.iter().position(|c| c.index == index) {
-            Some(at) => at,
-            None => {
-                self.candidates.push(Candidate::new(index));
-                self.candidates.len() - 1
-            }
-        };
+        let at = self.candidates.iter().position(|c| c.index == index).unwrap_or(self.candidates.len());
+        if at == self.candidates.len() {
+            self.candidates.push(Candidate::new(index));
+        }
         let Some(candidate) = self.candidates.get_mut(at) else { return Ok(()) };
         let mut result = Ok(());
         let mut pending = false;
@@ -173,7 +170,6 @@ impl Candidate {
             return Ok(());
         }
         match read_part(value) {
-            None => {}
             Some(Part::Text { text, signature, .. }) if text.is_empty() => {
                 // A signature alone is no text: an answer of nothing else stays an empty answer.
                 out.push(Event::Reasoning { candidate, text, signature });
@@ -182,19 +178,19 @@ impl Candidate {
                 self.ascii &= text.is_ascii();
                 out.push(Event::Text { candidate, text, signature });
             }
-            Some(Part::Reasoning(reasoning)) => {
-                if !reasoning.text.is_empty() || reasoning.signature.is_some() {
-                    out.push(Event::Reasoning { candidate, text: reasoning.text, signature: reasoning.signature });
-                }
+            Some(Part::Reasoning(Reasoning { text, signature, .. })) if !text.is_empty() || signature.is_some() => {
+                out.push(Event::Reasoning { candidate, text, signature });
             }
             Some(Part::ToolCall(call)) => {
                 self.start_call(call.id, call.name, call.signature, out);
                 self.end_call(call.arguments, out);
             }
             Some(Part::Opaque { dialect, value }) => out.push(Event::Opaque { candidate, dialect, value }),
-            // What is left cannot come out of an answer's part.
-            Some(
-                Part::Refusal(_)
+            // Nothing said, or what cannot come out of an answer's part.
+            None
+            | Some(
+                Part::Reasoning(_)
+                | Part::Refusal(_)
                 | Part::Image(_)
                 | Part::Audio(_)
                 | Part::Video(_)

@@ -14,6 +14,7 @@ use crate::{StreamEncoder, StreamShape};
 use bytes::BytesMut;
 use canon::{CallerError, Citation, DialectName, Drops, Event, FinishReason, PromptBlock, ProviderBound, Usage};
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 /// State of one stream.
 pub(super) struct Encoder {
@@ -37,7 +38,7 @@ struct Candidate {
 }
 
 struct Call {
-    call: u32,
+    number: u32,
     id: Option<String>,
     name: String,
     arguments: String,
@@ -140,10 +141,8 @@ impl Encoder {
         if at == self.candidates.len() {
             self.candidates.push(Candidate::new(index));
         }
-        // The position was found or made just now; the last one is a fallback that cannot be reached.
-        let last = self.candidates.len() - 1;
-        #[expect(clippy::indexing_slicing, reason = "`at.min(last)` is within a list that is not empty")]
-        &mut self.candidates[at.min(last)]
+        #[expect(clippy::indexing_slicing, reason = "`at` was found in the list or is its new last element")]
+        &mut self.candidates[at]
     }
 
     fn text(&mut self, candidate: u32, text: &str, thought: bool, signature: Option<&str>, out: &mut BytesMut) {
@@ -173,7 +172,7 @@ impl Encoder {
         match event {
             Event::ToolCallStart { candidate, call, id, name, signature } => {
                 self.candidate(*candidate).calls.push(Call {
-                    call: *call,
+                    number: *call,
                     id: id.clone(),
                     name: name.clone(),
                     arguments: String::new(),
@@ -181,13 +180,13 @@ impl Encoder {
                 });
             }
             Event::ToolCallDelta { candidate, call, arguments } => {
-                if let Some(open) = self.candidate(*candidate).calls.iter_mut().find(|c| c.call == *call) {
+                if let Some(open) = self.candidate(*candidate).calls.iter_mut().find(|c| c.number == *call) {
                     open.arguments.push_str(arguments);
                 }
             }
             Event::ToolCallEnd { candidate, call } => {
                 let calls = &mut self.candidate(*candidate).calls;
-                if let Some(at) = calls.iter().position(|c| c.call == *call) {
+                if let Some(at) = calls.iter().position(|c| c.number == *call) {
                     let whole = calls.remove(at);
                     self.call(*candidate, &whole, out, drops);
                 }
@@ -218,16 +217,17 @@ impl Encoder {
             }
         }
         self.candidates.clear();
+        // Writing into a String cannot fail.
         let mut chunk = String::from("{");
         let last: Vec<Value> = candidates.iter().map(|c| c.last(drops)).collect();
         if !last.is_empty() {
-            chunk.push_str(&format!(r#""candidates":{},"#, Value::Array(last)));
+            let _ = write!(chunk, r#""candidates":{},"#, Value::Array(last));
         }
         if let Some(block) = &self.block {
-            chunk.push_str(&format!(r#""promptFeedback":{},"#, feedback(block)));
+            let _ = write!(chunk, r#""promptFeedback":{},"#, feedback(block));
         }
         if let Some(usage) = usage::encode(&self.usage) {
-            chunk.push_str(&format!(r#""usageMetadata":{usage},"#));
+            let _ = write!(chunk, r#""usageMetadata":{usage},"#);
         }
         chunk.push_str(&self.tail);
         self.write(&chunk, out);

@@ -62,7 +62,7 @@ impl TurnDecoder<'_> {
             other => return Err(wrong_type(at, "an object with `text`, `inlineData` or another kind of part", &other)),
         };
         if !KNOWN.iter().any(|kind| has(&map, kind)) {
-            return self.part_without_data(map, at);
+            return part_without_data(map, at);
         }
         let thought = take(&mut map, "thought", at)?.map(|v| boolean(&v, &at.key("thought"))).transpose()?;
         let signature = signature(&mut map, at)?;
@@ -86,20 +86,6 @@ impl TurnDecoder<'_> {
         };
         self.keep(map, at);
         Ok(Some(part))
-    }
-
-    /// A part of a kind only Gemini has, or one that carries nothing but a signature.
-    fn part_without_data(&mut self, mut map: Map<String, Value>, at: &At<'_>) -> Result<Option<Part>, BadRequest> {
-        let bare = map.keys().all(|k| matches!(k.as_str(), "thought" | "thoughtSignature" | "thought_signature"));
-        if !bare {
-            return Ok(Some(Part::Opaque { dialect: DialectName::Gemini, value: Value::Object(map) }));
-        }
-        Ok(signature(&mut map, at)?.map(|signature| Part::Text {
-            text: String::new(),
-            citations: Vec::new(),
-            cache: None,
-            signature: Some(signature),
-        }))
     }
 
     fn call(&mut self, value: Value, signature: Option<ProviderBound>, at: &At<'_>) -> Result<Part, BadRequest> {
@@ -152,6 +138,20 @@ impl TurnDecoder<'_> {
         self.keep(inner, &at);
         Ok(media::part(media_type, source, title))
     }
+}
+
+/// A part of a kind only Gemini has, or one that carries nothing but a signature.
+fn part_without_data(mut map: Map<String, Value>, at: &At<'_>) -> Result<Option<Part>, BadRequest> {
+    let bare = map.keys().all(|k| matches!(k.as_str(), "thought" | "thoughtSignature" | "thought_signature"));
+    if !bare {
+        return Ok(Some(Part::Opaque { dialect: DialectName::Gemini, value: Value::Object(map) }));
+    }
+    Ok(signature(&mut map, at)?.map(|signature| Part::Text {
+        text: String::new(),
+        citations: Vec::new(),
+        cache: None,
+        signature: Some(signature),
+    }))
 }
 
 fn name(map: &mut Map<String, Value>, at: &At<'_>) -> Result<String, BadRequest> {
