@@ -1,8 +1,8 @@
 //! `streamGenerateContent?alt=sse` to canonical events.
 //!
-//! The protocol has no terminator but the end of the connection after a finish reason for every candidate, so `Done`
-//! comes from [`end`](StreamDecoder::end) alone. A `STOP` beside an `executableCode` or `toolCall` part is not the end:
-//! Google then runs the tool itself and the answer goes on.
+//! The protocol has no terminator but the end of the connection after a finish reason for every candidate. A finish
+//! reason is not always the last word: `STOP` stands beside an `executableCode` part whose result and answer still come,
+//! and older models state it in every chunk. So `Finish` and `Done` come from [`end`](StreamDecoder::end) alone.
 
 use super::answer::{extra, index_of, prompt_block, read_part, take_parts, text_of};
 use super::cite::{self, Text};
@@ -33,10 +33,8 @@ struct Candidate {
     open: Option<Arguments>,
     /// All text so far is ASCII: bytes are characters.
     ascii: bool,
-    /// `Finish` was emitted.
-    told: bool,
-    /// A finish reason was the last thing heard.
-    finished: bool,
+    /// The finish reason, if it was the last thing heard.
+    finish: Option<String>,
 }
 
 impl StreamDecoder for Decoder {
@@ -55,8 +53,11 @@ impl StreamDecoder for Decoder {
             // Bytes that are no chunk tell that the stream was cut.
             self.failed = true;
         }
-        let all = self.candidates.iter().all(|c| c.finished) && !self.candidates.is_empty();
+        let all = self.candidates.iter().all(|c| c.finish.is_some()) && !self.candidates.is_empty();
         if !self.failed && (self.blocked || all) {
+            for candidate in &mut self.candidates {
+                candidate.tell_finish(out);
+            }
             out.push(Event::Done);
         }
     }
@@ -133,7 +134,7 @@ impl Decoder {
         let mut result = Ok(());
         let mut pending = false;
         for part in take_parts(&mut map) {
-            candidate.finished = false;
+            candidate.finish = None;
             pending = part.get("executableCode").is_some() || part.get("toolCall").is_some();
             result = result.and(candidate.part(part, out));
         }
@@ -147,7 +148,8 @@ impl Decoder {
         if let Some(word) = map.get("finishReason").and_then(|v| Enumeration::Finish.read(v))
             && !(pending && word == "STOP")
         {
-            candidate.finish(&word, out);
+            candidate.close_call(out);
+            candidate.finish = Some(word);
         }
         result
     }
@@ -155,7 +157,7 @@ impl Decoder {
 
 impl Candidate {
     fn new(index: u32) -> Self {
-        Self { index, calls: 0, open: None, ascii: true, told: false, finished: false }
+        Self { index, calls: 0, open: None, ascii: true, finish: None }
     }
 
     fn part(&mut self, value: Value, out: &mut Vec<Event>) -> Result<(), Malformed> {
@@ -242,14 +244,11 @@ impl Candidate {
         }
     }
 
-    fn finish(&mut self, word: &str, out: &mut Vec<Event>) {
-        self.close_call(out);
-        self.finished = true;
-        if std::mem::replace(&mut self.told, true) {
-            return;
-        }
+    fn tell_finish(&mut self, out: &mut Vec<Event>) {
+        let native = self.finish.take();
+        let Some(word) = native.as_deref() else { return };
         let reason = finish_reason(word, self.calls > 0);
-        out.push(Event::Finish { candidate: self.index, reason, native: Some(word.to_owned()), stop_sequence: None });
+        out.push(Event::Finish { candidate: self.index, reason, native, stop_sequence: None });
     }
 }
 
