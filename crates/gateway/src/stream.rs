@@ -176,18 +176,12 @@ impl Stream {
                         return Poll::Ready(Ok(Progress::Prelude));
                     }
                 }
-                Some(Err(fault)) if self.finished => {
-                    // The answer is whole; how the connection died after it is nobody's concern.
-                    tracing::debug!(fault = %fault.class, "the connection broke after the finish reason");
-                    self.end()?;
-                }
-                Some(Err(fault)) => {
-                    return Poll::Ready(Err(Fault {
-                        class: FaultClass::StreamBroken,
-                        scope: FaultClass::StreamBroken.default_scope(),
-                        ..fault
-                    }));
-                }
+                // If the answer is whole, how the connection died after it is nobody's concern.
+                Some(Err(fault)) => self.end().map_err(|_| Fault {
+                    class: FaultClass::StreamBroken,
+                    scope: FaultClass::StreamBroken.default_scope(),
+                    ..fault
+                })?,
                 None => self.end()?,
             }
         }

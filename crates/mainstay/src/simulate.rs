@@ -1,4 +1,50 @@
-//! `simulate`.
-pub(crate) async fn run(_options: &crate::cli::Simulate) -> Result<(), String> {
-    Ok(())
+//! `simulate`: one simulated provider, or faults in front of a real one.
+
+use crate::cli::Simulate;
+use crate::explain::dialect_named;
+use crate::say;
+use simulator::{FaultKind, FaultRule, Pace, Provider, ServeOptions};
+
+/// Runs until it is stopped.
+pub(crate) async fn run(options: &Simulate) -> Result<(), String> {
+    let faults = faults(options)?;
+    match &options.upstream {
+        Some(upstream) => in_front_of(upstream, options, faults).await,
+        None => alone(options, faults).await,
+    }
+}
+
+fn faults(options: &Simulate) -> Result<Vec<FaultRule>, String> {
+    if !(0.0..=100.0).contains(&options.percent) {
+        return Err(format!("--percent {}: expected 0 to 100", options.percent));
+    }
+    options
+        .fault
+        .iter()
+        .map(|text| {
+            let kind: FaultKind = text.parse().map_err(|error| format!("--fault {text}: {error}"))?;
+            Ok(FaultRule::new(kind).percent(options.percent))
+        })
+        .collect()
+}
+
+async fn alone(options: &Simulate, faults: Vec<FaultRule>) -> Result<(), String> {
+    let dialect = dialect_named(&options.dialect)?;
+    let mut provider = Provider::new("simulated", dialect).at_pace(Pace::default()).failing(faults);
+    provider.behaviour.seed = options.seed;
+    let serve = ServeOptions { host: options.listen.ip(), port: options.listen.port(), providers: vec![provider] };
+    let serving =
+        simulator::serve(serve).await.map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let address = serving.servers.first().map_or(options.listen, simulator::Server::address);
+    say(&format!("a simulated {dialect} provider listens on http://{address}"))?;
+    stopped().await
+}
+
+async fn in_front_of(upstream: &str, options: &Simulate, faults: Vec<FaultRule>) -> Result<(), String> {
+    let _ = (upstream, options, faults);
+    Err("not there yet".to_owned())
+}
+
+async fn stopped() -> Result<(), String> {
+    tokio::signal::ctrl_c().await.map_err(|error| format!("signals cannot be handled: {error}"))
 }

@@ -1,17 +1,66 @@
-//! The simulated providers that stand in when nothing is configured.
+//! The simulated providers that stand in when nothing is configured: three, one a dialect, behind the model `demo`.
 
-/// Running simulated providers.
-pub(crate) struct Simulated;
+use canon::DialectName;
+use simulator::{Pace, Provider, ServeOptions, Server, Serving};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Name, dialect and the path its base URL ends with.
+const PROVIDERS: [(&str, DialectName, &str); 3] = [
+    ("sim-openai", DialectName::OpenaiChat, "/v1"),
+    ("sim-anthropic", DialectName::AnthropicMessages, "/v1"),
+    ("sim-gemini", DialectName::Gemini, "/v1beta"),
+];
+
+/// The running providers; dropping them ends them.
+pub(crate) struct Simulated {
+    serving: Serving,
+}
 
 impl Simulated {
+    /// Starts them on free ports of the loopback address.
     pub(crate) async fn start() -> Result<Self, String> {
-        Err("not yet".to_owned())
+        let pace = Pace { first_token: Duration::from_millis(15), interval: Duration::from_millis(2), tokens: 24 };
+        let providers = PROVIDERS
+            .map(|(name, dialect, _)| Provider { keyless: true, ..Provider::new(name, dialect).at_pace(pace.clone()) });
+        let serving = simulator::serve(ServeOptions::local(providers.into()))
+            .await
+            .map_err(|error| format!("the simulated providers do not start: {error}"))?;
+        Ok(Self { serving })
     }
+
+    /// The configuration that puts them behind the model `demo`.
     pub(crate) fn configuration(&self) -> String {
-        String::new()
+        configuration(|name| self.server(name).map_or(0, |server| server.address().port()))
+    }
+
+    /// The provider the model `demo` tries first.
+    pub(crate) fn primary(&self) -> Option<&Server> {
+        self.server("sim-openai")
+    }
+
+    fn server(&self, name: &str) -> Option<&Server> {
+        self.serving.named(name)
     }
 }
 
+/// The same configuration without running providers, for `explain`.
 pub(crate) fn example_configuration() -> String {
-    String::new()
+    configuration(|_| 1)
+}
+
+fn configuration(port: impl Fn(&str) -> u16) -> String {
+    let mut text = String::from("providers:\n");
+    for (name, dialect, path) in PROVIDERS {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {name}: {{ dialect: {dialect}, base_url: \"http://127.0.0.1:{}{path}\", keyless: true }}",
+            port(name)
+        );
+    }
+    text.push_str(
+        "models:\n  demo:\n    targets: [sim-openai/sim-large, sim-anthropic/sim-large, sim-gemini/sim-large]\n",
+    );
+    text
 }
