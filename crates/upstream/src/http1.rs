@@ -4,13 +4,15 @@
 //! no hand-over between tasks, bytes are read only when the caller asks for them, and dropping the call or its body
 //! closes the socket at once. An idle connection is looked at when it is taken and when the pool is swept.
 //!
-//! The futures and channels between the two halves of hyper's client are woken only by polling the driver half, which
-//! happens right here; they are polled with a waker that does nothing, and the driver with the caller's.
+//! The futures and channels between the two halves of hyper's client make progress only when the driver half is polled,
+//! which happens right here; they are polled with a waker that does nothing, and the driver with the connection's own
+//! (`relay`), which passes on what comes from the socket.
 
 use crate::dial::{Dialed, Via};
 use crate::fault::{chain, stream_broken, unreachable};
 use crate::io::{Io, Traffic};
 use crate::pool::{HostPool, OpenGuard, is_stale};
+use crate::relay::Relay;
 use bytes::Bytes;
 use canon::Fault;
 use http::{Request, Response};
@@ -31,13 +33,16 @@ pub(crate) const MAX_HEADERS: usize = 100;
 /// At most this many bytes of head in an answer.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>;
+/// How often a poll looks again because something happened inside; beyond that the task is woken, so that one busy
+/// connection does not hold its thread.
+const MAX_LOOKS: usize = 4;
 
 pub(crate) struct Connection1 {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: http1::Connection<TokioIo<Io>, Full<Bytes>>,
     /// The driver has ended and is not polled again.
     is_finished: bool,
+    relay: Relay,
     traffic: Arc<Traffic>,
     round_trip: Duration,
     calls: u64,
@@ -62,6 +67,7 @@ impl Connection1 {
             sender,
             driver,
             is_finished: false,
+            relay: Relay::new(),
             traffic,
             round_trip: dialed.round_trip,
             calls: 0,
@@ -74,26 +80,51 @@ impl Connection1 {
 
     /// The last exchange is over on both sides and the peer has not closed. Looks at the socket without waiting.
     pub(crate) fn is_reusable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.relay.detach();
+        self.drive();
         !self.is_finished && self.sender.is_ready()
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
+    /// The last exchange is over on both sides.
+    fn is_idle(&mut self) -> bool {
+        self.relay.detach();
+        if !self.sender.is_ready() {
+            // The end may be read but not noted yet.
+            self.drive();
+        }
+        !self.is_finished && self.sender.is_ready()
+    }
+
+    fn drive(&mut self) {
         // An error reaches the call or the body as well; there it is told.
-        if !self.is_finished && Pin::new(&mut self.driver).poll(cx).is_ready() {
+        if !self.is_finished && Pin::new(&mut self.driver).poll(&mut Context::from_waker(self.relay.waker())).is_ready()
+        {
             self.is_finished = true;
         }
     }
 
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: Pin<&mut impl Future<Output = Outcome>>,
-    ) -> Poll<Option<Outcome>> {
-        self.drive(cx);
-        match answer.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending if self.is_finished => Poll::Ready(None),
+    /// Drives the connection until `look` finds what it waits for, or there is nothing more to do for now. `None` when
+    /// the connection ended without it.
+    fn poll_until<T>(&mut self, cx: &Context<'_>, mut look: impl FnMut() -> Poll<T>) -> Poll<Option<T>> {
+        self.relay.enter(cx.waker());
+        // What hyper has already needs no driving.
+        let mut found = look();
+        for _ in 0..MAX_LOOKS {
+            if found.is_ready() || self.is_finished {
+                break;
+            }
+            self.relay.look();
+            self.drive();
+            found = look();
+            if !self.relay.is_noted() {
+                break;
+            }
+        }
+        let is_over = found.is_ready() || self.is_finished;
+        self.relay.leave(!is_over);
+        match found {
+            Poll::Ready(found) => Poll::Ready(Some(found)),
+            Poll::Pending if is_over => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -142,7 +173,8 @@ pub(crate) async fn exchange(
     connection.calls += 1;
     let outcome = {
         let mut answer = pin!(connection.sender.try_send_request(request));
-        std::future::poll_fn(|cx| connection.poll_head(cx, answer.as_mut())).await
+        let mut look = || answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        std::future::poll_fn(|cx| connection.poll_until(cx, &mut look)).await
     };
     match outcome {
         Some(Ok(response)) => Ok(response.map(|incoming| Body1::new(incoming, connection, pool))),
@@ -174,32 +206,19 @@ impl Body1 {
 
     fn release(&mut self) {
         if let Some(mut connection) = self.connection.take()
-            && connection.is_reusable()
+            && connection.is_idle()
         {
             self.pool.put(connection);
         }
     }
 
-    /// The next frame if hyper has one already.
-    fn poll_incoming(&mut self) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.incoming).poll_frame(&mut Context::from_waker(Waker::noop()))
-    }
-
-    fn poll_driven(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let frame = match self.poll_incoming() {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-                connection.drive(cx);
-                let is_finished = connection.is_finished;
-                match self.poll_incoming() {
-                    Poll::Pending if is_finished => {
-                        self.connection = None;
-                        return Poll::Ready(Some(Err(stream_broken("reading the answer: the connection ended"))));
-                    }
-                    other => ready!(other),
-                }
-            }
+    fn poll_driven(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let incoming = &mut self.incoming;
+        let look = || Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Some(frame) = ready!(connection.poll_until(cx, look)) else {
+            self.connection = None;
+            return Poll::Ready(Some(Err(stream_broken("reading the answer: the connection ended"))));
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(Ok(frame)),

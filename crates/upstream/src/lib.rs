@@ -16,6 +16,7 @@ mod http2;
 mod io;
 mod pool;
 mod proxy;
+mod relay;
 mod request;
 mod settings;
 mod tls;
