@@ -7,34 +7,25 @@
 use crate::behaviour::FaultRule;
 use crate::fault::FaultKind;
 use crate::simulator::{ConnectionFault, OnConnection, Simulator};
-use crate::steps::FLUSH;
+use crate::socket::{Answer, Answering, Control, serve_connection};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How often a listener looks at the time line while a rule of it may close the listener.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest request body.
 const LARGEST: usize = 64 << 20;
-/// How long a connection that answered early goes on reading, so that the client can read the answer.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// A listening simulator. Dropping it closes the listener and the connections.
 pub struct Server {
@@ -116,72 +107,15 @@ async fn next(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAd
     }
 }
 
-/// What a request may do to its connection.
-#[derive(Default)]
-struct Control {
-    resets: AtomicBool,
-    reset: Notify,
-    goaway: Notify,
-}
-
-impl Control {
-    /// Ends the connection with RST; never returns to the request that asked for it.
-    async fn kill<T>(&self) -> T {
-        self.resets.store(true, Ordering::Release);
-        self.reset.notify_one();
-        std::future::pending().await
-    }
-}
-
-/// The socket, which ends with RST instead of FIN when its control says so.
-struct Socket {
-    stream: TcpStream,
-    control: Arc<Control>,
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if self.control.resets.load(Ordering::Acquire) {
-            // A socket that is already gone cannot be reset, nor need it be.
-            let _ = self.stream.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 async fn connection(mut stream: TcpStream, simulator: Simulator) {
     // Without TCP_NODELAY the kernel would hold small events back; it fails only on a socket already closed.
     let _ = stream.set_nodelay(true);
     if simulator.always(|fault| fault == FaultKind::TlsFailure) {
         return garble(&mut stream).await;
     }
-    let Some(is_http2) = speaks_http2(&stream).await else { return };
-    let control = Arc::new(Control::default());
-    let socket = TokioIo::new(Socket { stream, control: Arc::clone(&control) });
-    if is_http2 {
-        serve_http2(socket, simulator, control).await;
-    } else {
-        serve_http1(socket, simulator, control).await;
-    }
+    let is_narrow = simulator.always(|fault| fault == FaultKind::OneStreamPerConnection);
+    let handle = move |request, control| -> Answering { Box::pin(answer(request, simulator.clone(), control)) };
+    serve_connection(stream, is_narrow, handle).await;
 }
 
 /// Answers the first bytes, a `ClientHello` most likely, with what no TLS stack understands.
@@ -190,73 +124,6 @@ async fn garble(stream: &mut TcpStream) {
     if stream.read(&mut buffer).await.is_ok() && stream.write_all(b"\x00\xff\x00garbage\r\n").await.is_ok() {
         // The peer is free to be gone already.
         let _ = stream.shutdown().await;
-    }
-}
-
-/// Whether the client begins with the HTTP/2 preface; `None` when it goes away before it says anything.
-async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
-    let mut start = [0_u8; 3];
-    loop {
-        match stream.peek(&mut start).await {
-            Ok(0) | Err(_) => return None,
-            // No method but the preface's begins with these letters.
-            Ok(1) if start.starts_with(b"P") => tokio::time::sleep(Duration::from_millis(1)).await,
-            Ok(_) => return Some(start.starts_with(b"PR")),
-        }
-    }
-}
-
-type Answer = Response<BoxBody<Bytes, crate::BrokenBody>>;
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
-
-async fn serve_http1(socket: TokioIo<Socket>, simulator: Simulator, control: Arc<Control>) {
-    let watched = Arc::clone(&control);
-    let service =
-        service_fn(move |request| -> Answering { Box::pin(answer(request, simulator.clone(), Arc::clone(&control))) });
-    let mut connection =
-        hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).serve_connection(socket, service);
-    let result = tokio::select! {
-        result = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => result,
-        () = watched.reset.notified() => return,
-    };
-    let mut socket = connection.into_parts().io.into_inner();
-    if result.is_err() {
-        // A broken body: what was sent leaves first, then the connection closes without an end of the body.
-        tokio::time::sleep(FLUSH).await;
-    }
-    linger(&mut socket).await;
-}
-
-/// Half-closes and reads what still comes, so that an answer that came early is not lost to a reset.
-async fn linger(socket: &mut Socket) {
-    if socket.shutdown().await.is_err() {
-        return;
-    }
-    let drain = async {
-        let mut buffer = vec![0_u8; 64 << 10];
-        while socket.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
-    };
-    // Past the limit the peer has had its time.
-    let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
-async fn serve_http2(socket: TokioIo<Socket>, simulator: Simulator, control: Arc<Control>) {
-    let watched = Arc::clone(&control);
-    let is_narrow = simulator.always(|fault| fault == FaultKind::OneStreamPerConnection);
-    let service =
-        service_fn(move |request| -> Answering { Box::pin(answer(request, simulator.clone(), Arc::clone(&control))) });
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new());
-    if is_narrow {
-        builder.max_concurrent_streams(1);
-    }
-    let mut connection = Box::pin(builder.serve_connection(socket, service));
-    loop {
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = watched.reset.notified() => return,
-            () = watched.goaway.notified() => connection.as_mut().graceful_shutdown(),
-        }
     }
 }
 
@@ -271,7 +138,7 @@ async fn answer(request: Request<Incoming>, simulator: Simulator, control: Arc<C
         if is_http1 {
             early.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
-        return Ok(early.map(BodyExt::boxed));
+        return Ok(early.map(BodyExt::boxed_unsync));
     }
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         // The client went away, or sends without end.
@@ -290,7 +157,7 @@ async fn answer(request: Request<Incoming>, simulator: Simulator, control: Arc<C
         }
         control.goaway.notify_one();
     }
-    Ok(response.map(BodyExt::boxed))
+    Ok(response.map(BodyExt::boxed_unsync))
 }
 
 /// The control routes of a demo: `POST /__sim/faults` sets rules, `GET /__sim/journal` shows what happened.
@@ -338,7 +205,7 @@ impl RuleForm {
 
 fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
     let body = serde_json::to_vec(value).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed());
+    let mut response = Response::new(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response

@@ -72,7 +72,7 @@ impl Tamper {
             FaultKind::CutInsideEvent { after } if is_due(after) => cut(half(&frame.bytes)),
             FaultKind::CutMidToolCall if self.cuts_call(frame) => {
                 let is_whole = self.dialect == DialectName::Gemini && frame.kind == FrameKind::ToolArguments;
-                cut(if is_whole { half(&frame.bytes) } else { Bytes::new() })
+                cut(if is_whole { within_call(&frame.bytes) } else { Bytes::new() })
             }
             FaultKind::Stall { after } if is_due(after) => vec![Step::Hang],
             FaultKind::StallWithKeepalives { after, every } if is_due(after) => {
@@ -184,6 +184,15 @@ fn cut(before: Bytes) -> Vec<Step> {
 
 fn half(bytes: &Bytes) -> Bytes {
     bytes.slice(..bytes.len() / 2)
+}
+
+/// The event of a whole call, up to the first bytes of its arguments.
+fn within_call(bytes: &Bytes) -> Bytes {
+    const ARGUMENTS: &[u8] = b"\"args\":";
+    match bytes.windows(ARGUMENTS.len()).position(|window| window == ARGUMENTS) {
+        Some(at) => bytes.slice(..(at + ARGUMENTS.len() + 1).min(bytes.len())),
+        None => half(bytes),
+    }
 }
 
 fn keep_alive(dialect: DialectName) -> Bytes {
