@@ -177,22 +177,23 @@ fn quoted(asked: &Asked) -> String {
 }
 
 fn sentence(speaker: &Speaker<'_>, asked: &Asked, place: usize) -> String {
-    let mut all = format!("This is {} speaking as {}.", speaker.name, asked.model);
-    if asked.prefill.is_none() || !asked.last_user.is_empty() {
-        all.push_str(&format!(" You said: “{}”.", quoted(asked)));
-    }
+    let mut sentences = vec![
+        format!("This is {} speaking as {}.", speaker.name, asked.model),
+        format!("You said: “{}”.", quoted(asked)),
+    ];
     for (name, result) in &asked.results {
         let result: String = result.chars().take(QUOTED).collect();
-        all.push_str(&format!(" The tool {name} returned: {result}."));
+        sentences.push(format!("The tool {name} returned: {result}."));
     }
     for (count, what) in [(asked.images, "image"), (asked.documents, "document"), (asked.sounds, "sound")] {
         if count > 0 {
-            all.push_str(&format!(" I saw {count} {what}{}.", if count == 1 { "" } else { "s" }));
+            sentences.push(format!("I saw {count} {what}{}.", if count == 1 { "" } else { "s" }));
         }
     }
     if place > 0 {
-        all.push_str(&format!(" This is candidate {place}."));
+        sentences.push(format!("This is candidate {place}."));
     }
+    let mut all = sentences.join(" ");
     let missing = speaker.words.saturating_sub(all.split_whitespace().count());
     for word in FILLER.split_whitespace().cycle().take(missing) {
         all.push(' ');

@@ -33,7 +33,6 @@ pub(crate) mod plain {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
     pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::write(*value))
     }

@@ -422,8 +422,7 @@ mod tests {
                 }
                 let body: Value = serde_json::from_slice(&refusal.body).unwrap();
                 let place = match dialect {
-                    DialectName::OpenaiChat => "/error/type",
-                    DialectName::AnthropicMessages => "/error/type",
+                    DialectName::OpenaiChat | DialectName::AnthropicMessages => "/error/type",
                     DialectName::Gemini => "/error/status",
                 };
                 assert!(body.pointer(place).is_some_and(Value::is_string), "{fault} {dialect}: {body}");

@@ -62,9 +62,8 @@ fn openai(event: &Value) -> FrameKind {
 fn anthropic(event: &Value) -> FrameKind {
     let named = |pointer| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     match (named("/type"), named("/delta/type"), named("/content_block/type")) {
-        ("message_start", ..) => FrameKind::Prelude,
         ("content_block_start", _, "tool_use" | "server_tool_use") => FrameKind::ToolStart,
-        ("content_block_start", ..) => FrameKind::Prelude,
+        ("message_start" | "content_block_start", ..) => FrameKind::Prelude,
         ("content_block_delta", "text_delta", _) => FrameKind::Text,
         ("content_block_delta", "input_json_delta", _) => FrameKind::ToolArguments,
         ("content_block_delta", ..) => FrameKind::Reasoning,

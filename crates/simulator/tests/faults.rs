@@ -370,13 +370,11 @@ async fn injected(
     let mut all = Vec::new();
     let mut is_broken = false;
     while let Some(frame) = reply.body.frame().await {
-        match frame {
-            Ok(frame) => all.extend_from_slice(frame.data_ref().unwrap()),
-            Err(_) => {
-                is_broken = true;
-                break;
-            }
-        }
+        let Ok(frame) = frame else {
+            is_broken = true;
+            break;
+        };
+        all.extend_from_slice(frame.data_ref().unwrap());
     }
     Ok((reply.status.as_u16(), reply.headers, all.into(), is_broken))
 }

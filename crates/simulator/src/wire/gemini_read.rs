@@ -213,7 +213,7 @@ fn order(turns: &[Turn], asked: &Asked) -> Result<(), Invalid> {
                 ));
             }
         }
-        if !turn.results.is_empty() && !before.is_some_and(|before| before.calls > 0) {
+        if !turn.results.is_empty() && before.is_none_or(|before| before.calls == 0) {
             return Err(Invalid::new(
                 "Please ensure that function response turn comes immediately after a function call turn.",
             ));
@@ -495,9 +495,9 @@ fn generation(config: &Map<String, Value>, asked: &mut Asked) -> Result<(), Inva
 fn structured(config: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
     let mime = config.get("responseMimeType").and_then(Value::as_str).unwrap_or("text/plain");
     if !["text/plain", "application/json", "text/x.enum"].contains(&mime) {
-        return Err(Invalid::new(format!(
-            "* GenerateContentRequest.generation_config.response_mime_type: allowed mimetypes are `text/plain`, `application/json`, `application/xml`, `application/yaml` and `text/x.enum`.\n"
-        )));
+        return Err(Invalid::new(
+            "* GenerateContentRequest.generation_config.response_mime_type: allowed mimetypes are `text/plain`, `application/json`, `application/xml`, `application/yaml` and `text/x.enum`.\n",
+        ));
     }
     let json_schema = config.get("responseJsonSchema").or_else(|| config.get("_responseJsonSchema"));
     let schema = match (config.get("responseSchema"), json_schema) {

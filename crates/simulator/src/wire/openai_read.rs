@@ -277,11 +277,7 @@ fn content(
         Some(Value::String(text)) => return Ok(text.clone()),
         Some(Value::Array(parts)) => parts,
         None => {
-            return Err(wrong(
-                &field,
-                "invalid_type",
-                format!("Invalid value for 'content': expected a string, got null."),
-            ));
+            return Err(wrong(&field, "invalid_type", "Invalid value for 'content': expected a string, got null."));
         }
         Some(_) => return Err(wrong_type(&field, "one of a string or array of objects")),
     };
@@ -434,11 +430,11 @@ fn tool_choice(choice: &Value, asked: &Asked) -> Result<Choice, Invalid> {
             }
             Ok(Choice::Named(name.to_owned()))
         }
-        (None, Some("allowed_tools")) => match choice.pointer("/allowed_tools/mode").and_then(Value::as_str) {
+        (None, Some("allowed_tools" | "custom")) => match choice.pointer("/allowed_tools/mode").and_then(Value::as_str)
+        {
             Some("required") => Ok(Choice::Some),
             _ => Ok(Choice::Auto),
         },
-        (None, Some("custom")) => Ok(Choice::Auto),
         (None, _) => Err(missing("tool_choice.type")),
     }
 }
