@@ -89,7 +89,7 @@ impl CredentialHealth {
 
     /// Takes what a fault of a call with this credential teaches about it. Most classes teach nothing.
     pub fn learn(&self, model: &str, fault: &Fault, now: Instant) {
-        match lesson(fault.class) {
+        match lesson(fault) {
             Lesson::RateParked => {
                 let whole = matches!(fault.scope, Scope::Credential | Scope::Provider);
                 let rest = (RATE_FIRST, RATE_CAP);

@@ -1,6 +1,6 @@
 //! What health learns from a fault: the third column of the fault table, as one exhaustive `match`.
 
-use canon::FaultClass;
+use canon::{Fault, FaultClass, Scope};
 
 /// What follows from a fault for the health of target and credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,8 +23,18 @@ pub enum Lesson {
     Nothing,
 }
 
-/// What a fault of this class teaches.
-pub fn lesson(class: FaultClass) -> Lesson {
+/// What a fault teaches: what its class teaches, unless it concerns the request or the caller alone (a request larger
+/// than a whole limit comes as `overloaded` or `rate_limited`, and says nothing about anybody else's).
+pub fn lesson(fault: &Fault) -> Lesson {
+    match fault.scope {
+        Scope::Request | Scope::Caller => Lesson::Nothing,
+        Scope::CredentialModel | Scope::Credential | Scope::Target | Scope::Model | Scope::Provider => {
+            lesson_of_class(fault.class)
+        }
+    }
+}
+
+fn lesson_of_class(class: FaultClass) -> Lesson {
     match class {
         FaultClass::Overloaded
         | FaultClass::ServerError
@@ -42,5 +52,27 @@ pub fn lesson(class: FaultClass) -> Lesson {
         | FaultClass::UnsupportedParameter
         | FaultClass::InvalidRequest
         | FaultClass::Cancelled => Lesson::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canon::Origin;
+
+    #[test]
+    fn a_fault_of_the_request_or_the_caller_teaches_nothing_whatever_its_class() {
+        for class in FaultClass::ALL {
+            for scope in [Scope::Request, Scope::Caller] {
+                let fault = Fault { scope, ..Fault::new(class, Origin::Head, "") };
+                assert_eq!(lesson(&fault), Lesson::Nothing, "{class}");
+            }
+        }
+    }
+
+    #[test]
+    fn with_its_usual_scope_a_hard_fault_counts_against_the_target() {
+        let fault = Fault::new(FaultClass::Overloaded, Origin::Head, "");
+        assert_eq!(lesson(&fault), Lesson::Failure);
     }
 }

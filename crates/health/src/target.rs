@@ -170,7 +170,7 @@ impl Permit {
     /// request and the caller teach nothing.
     pub fn failed(mut self, fault: &Fault, now: Instant) {
         let mut inner = lock(&self.target.inner);
-        match lesson(fault.class) {
+        match lesson(fault) {
             Lesson::Failure => {
                 let silent = fault.phase == Some(Phase::FirstToken);
                 inner.breaker.failed(self.ticket, self.first_token, silent, now);
