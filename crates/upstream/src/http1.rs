@@ -183,7 +183,8 @@ pub(crate) async fn exchange(
     }
 }
 
-/// An answer's body. Gives the connection back when it was read to its end; closes it when dropped before.
+/// An answer's body. Gives the connection back when it was read to its end; closes it when dropped before, unless no
+/// more than the end is missing and has arrived: whoever stops at a stream's terminator loses no connection.
 pub(crate) struct Body1 {
     incoming: Incoming,
     /// `None` once the body has ended.
@@ -228,6 +229,18 @@ impl Body1 {
             }
             None => None,
         })
+    }
+}
+
+impl Drop for Body1 {
+    fn drop(&mut self) {
+        if self.connection.is_none() {
+            return;
+        }
+        let nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(None) = self.poll_driven(&nobody) {
+            self.release();
+        }
     }
 }
 

@@ -418,6 +418,18 @@ async fn dropping_a_body_before_its_end_closes_the_connection_at_once() {
 }
 
 #[tokio::test]
+async fn a_body_dropped_when_only_its_end_is_unread_keeps_the_connection() {
+    let server = answering(CHUNKED).await;
+    let upstream = upstream();
+    for _ in 0..3 {
+        let mut reply = soon(upstream.send(call(&server.url(), ""))).await.unwrap();
+        let frame = soon(reply.body.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "hello");
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_is_read_only_as_fast_as_the_caller_takes_it() {
     let (sent, mut progress) = mpsc::channel(1024);
     let server = Server::start(move |_, mut stream| {
