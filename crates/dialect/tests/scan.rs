@@ -1,5 +1,15 @@
 //! The head scan against a slow reader of the same bodies, and what it finds in each dialect.
 
+#![expect(
+    clippy::expect_used,
+    clippy::format_collect,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 #[path = "slow/json.rs"]
 mod slow;
 

@@ -1,5 +1,7 @@
 //! The splice against the same edit on a tree, and against the bytes it must not touch.
 
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
 #[path = "slow/tree.rs"]
 mod slow;
 

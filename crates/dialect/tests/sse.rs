@@ -1,5 +1,7 @@
 //! The SSE decoder: what a frame is, and that it never depends on how the bytes were cut into chunks.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use bytes::Bytes;
 use dialect::sse::{Decoder, Frame, TooLarge, frames};
 use proptest::prelude::*;

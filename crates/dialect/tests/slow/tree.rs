@@ -91,7 +91,9 @@ fn sampling(body: &mut Map<String, Value>, profile: &Profile, names: [&str; 4], 
         lower(temperature, most, serde_json::from_str(&most.to_string()).unwrap());
     }
     if let Some(most) = profile.max_output_tokens {
-        caps.iter().for_each(|cap| lower(cap, most as f64, most.into()));
+        for cap in caps {
+            lower(cap, most as f64, most.into());
+        }
     }
     match (profile.max_stop, body.get_mut(stop)) {
         (Some(0), _) => _ = body.shift_remove(stop),
@@ -156,10 +158,14 @@ fn message(message: &mut Value, profile: &Profile) {
     if let (Some(first), Some(wanted)) = (known.first(), &profile.reasoning_field) {
         let kept = if known.contains(&wanted) { wanted } else { *first };
         let value = message[kept].clone();
-        known.iter().for_each(|key| _ = message.shift_remove(*key));
+        for key in known {
+            message.shift_remove(key);
+        }
         message.insert(wanted.clone(), value);
     } else {
-        known.iter().for_each(|key| _ = message.shift_remove(*key));
+        for key in known {
+            message.shift_remove(key);
+        }
     }
     let calls = match message.get("tool_calls") {
         Some(Value::Array(calls)) => !calls.is_empty(),
