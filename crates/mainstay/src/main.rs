@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod demo_client;
 mod explain;
 mod first_run;
 mod load;
