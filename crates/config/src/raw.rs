@@ -121,14 +121,14 @@ pub struct RawFullTarget {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawInject {
-    /// A fault of the simulator: `status_503`, `hang_before_headers`, `cut_mid_text`, …
+    /// A fault of the simulator: `unavailable_503`, `hang_before_headers`, `cut_mid_text:after=5`, …
     pub fault: String,
     /// Share of calls, 0–100.
     #[serde(default = "all")]
     pub percent: f64,
-    /// From this long after the start of the gateway.
+    /// From this long after the configuration was loaded.
     pub from: Option<Span>,
-    /// Until this long after the start of the gateway.
+    /// Until this long after the configuration was loaded.
     pub until: Option<Span>,
     /// Seed of the draw, so that a run can be repeated.
     #[serde(default)]

@@ -114,9 +114,9 @@ pub struct Injection {
     pub fault: String,
     /// Share of calls, 0–100.
     pub percent: f64,
-    /// From this long after the start.
+    /// From this long after the configuration was loaded.
     pub from: Option<Duration>,
-    /// Until this long after the start.
+    /// Until this long after the configuration was loaded.
     pub until: Option<Duration>,
     /// Seed of the draw.
     pub seed: u64,

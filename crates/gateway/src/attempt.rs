@@ -41,7 +41,7 @@ pub(crate) struct Ready {
 /// An answer past the gate.
 pub(crate) enum Served {
     /// Whole, in the caller's dialect.
-    Whole(Bytes, Facts, Held),
+    Whole(Bytes, Box<Facts>, Held),
     /// Under way; the first content is in its output.
     Stream(Box<Stream>),
 }
@@ -221,7 +221,7 @@ impl Attempt<'_> {
             dialect::inbound(self.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
         };
         self.check_end(&facts)?;
-        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, facts, held), same_dialect })
+        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, Box::new(facts), held), same_dialect })
     }
 
     fn check_end(&self, facts: &Facts) -> Result<(), Fault> {

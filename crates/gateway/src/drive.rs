@@ -18,11 +18,8 @@ use canon::{CallerError, DialectName, FaultClass, Instant};
 use dialect::StreamShape;
 use http::{HeaderMap, HeaderValue, Response, header};
 use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Start, Step};
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use upstream::{Endpoint, Transport};
 
 /// How an exchange went up to the commit.
 pub(crate) enum Driven {
@@ -48,12 +45,11 @@ struct Slot<'a> {
 /// Everything an attempt borrows.
 struct Exchange<'a> {
     inquiry: &'a Inquiry,
-    transport: &'a dyn Transport,
     clock: Clock,
     shape: &'a StreamShape,
     budget: &'a ByteBudget,
     blocked_is_fault: bool,
-    endpoints: &'a HashMap<String, Arc<Endpoint>>,
+    current: &'a Current,
 }
 
 impl<'a> Exchange<'a> {
@@ -62,12 +58,12 @@ impl<'a> Exchange<'a> {
         let idle = start.limits.idle;
         let running = Attempt {
             inquiry: self.inquiry,
-            transport: self.transport,
+            transport: self.current.transport(&start.target.id).as_ref(),
             clock: self.clock,
             shape: self.shape,
             budget: self.budget,
             blocked_is_fault: self.blocked_is_fault,
-            endpoint: self.endpoints.get(&start.target.provider.name).cloned(),
+            endpoint: self.current.endpoints.get(&start.target.provider.name).cloned(),
             start,
         };
         Slot { attempt, idle, running: Box::pin(running.run()) }
@@ -105,12 +101,11 @@ pub(crate) async fn drive(gateway: &Gateway, current: &Current, planned: Planned
     let deadline = facts.deadline;
     let exchange = Exchange {
         inquiry: &inquiry,
-        transport: gateway.transport.as_ref(),
         clock,
         shape: &shape,
         budget: &gateway.budget,
         blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
-        endpoints: &current.endpoints,
+        current,
     };
     let mut settling =
         Settling { machine: Some(Machine::new(model.clone(), plan, facts)), clock, settlement: &settlement };

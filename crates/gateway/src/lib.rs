@@ -56,20 +56,67 @@ pub(crate) struct Current {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Where each provider listens, by name.
     pub(crate) endpoints: HashMap<String, Arc<Endpoint>>,
+    /// Transports that break calls on purpose, by target id.
+    injectors: HashMap<String, Arc<dyn Transport>>,
+    transport: Arc<dyn Transport>,
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>) -> Result<Self, String> {
-        let endpoints = snapshot
-            .providers()
-            .map(|provider| {
-                let endpoint = Endpoint::parse(&provider.base_url)
-                    .map_err(|error| format!("providers.{}.base_url: {error}", provider.name))?;
-                Ok((provider.name.clone(), Arc::new(endpoint)))
-            })
-            .collect::<Result<_, String>>()?;
-        Ok(Self { snapshot, endpoints })
+    fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>) -> Result<Self, String> {
+        let endpoints = endpoints(&snapshot)?;
+        let injectors = injectors(&snapshot, &transport)?;
+        Ok(Self { snapshot, endpoints, injectors, transport })
     }
+
+    /// The way out for a target.
+    pub(crate) fn transport(&self, target: &str) -> &Arc<dyn Transport> {
+        self.injectors.get(target).unwrap_or(&self.transport)
+    }
+}
+
+/// Checks what only the gateway can check of a configuration: base URLs and injected faults.
+///
+/// # Errors
+/// Names the provider or target.
+pub fn check(snapshot: &Snapshot) -> Result<(), String> {
+    endpoints(snapshot)?;
+    snapshot.injections.iter().try_for_each(|(target, injection)| fault_of(target, injection).map(drop))
+}
+
+fn endpoints(snapshot: &Snapshot) -> Result<HashMap<String, Arc<Endpoint>>, String> {
+    snapshot
+        .providers()
+        .map(|provider| {
+            let endpoint = Endpoint::parse(&provider.base_url)
+                .map_err(|error| format!("providers.{}.base_url: {error}", provider.name))?;
+            Ok((provider.name.clone(), Arc::new(endpoint)))
+        })
+        .collect()
+}
+
+fn fault_of(target: &str, injection: &config::Injection) -> Result<simulator::FaultKind, String> {
+    injection.fault.parse().map_err(|error| format!("{target}: inject.fault: {error}"))
+}
+
+fn injectors(
+    snapshot: &Snapshot,
+    transport: &Arc<dyn Transport>,
+) -> Result<HashMap<String, Arc<dyn Transport>>, String> {
+    let mut injectors: HashMap<String, Arc<dyn Transport>> = HashMap::new();
+    for (target, injection) in &snapshot.injections {
+        let provider = target.split_once('/').map_or(target.as_str(), |(provider, _)| provider);
+        let dialect = snapshot.providers().find(|p| p.name == provider).map(|p| p.dialect);
+        let dialect = dialect.ok_or_else(|| format!("{target}: its provider is not configured"))?;
+        let injection = simulator::Injection {
+            fault: fault_of(target, injection)?,
+            percent: injection.percent,
+            from: injection.from.unwrap_or_default(),
+            until: injection.until,
+            seed: injection.seed,
+        };
+        injectors.insert(target.clone(), Arc::new(simulator::Injector::new(transport.clone(), dialect, &injection)));
+    }
+    Ok(injectors)
 }
 
 impl Gateway {
@@ -80,7 +127,7 @@ impl Gateway {
     pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
         Ok(Self {
             budget: ByteBudget::new(memory::default_limit()),
-            current: ArcSwap::from_pointee(Current::new(snapshot)?),
+            current: ArcSwap::from_pointee(Current::new(snapshot, transport.clone())?),
             transport,
             clock: Clock::start(),
             drain: Drain::new(),
@@ -93,7 +140,7 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        self.current.store(Arc::new(Current::new(snapshot)?));
+        self.current.store(Arc::new(Current::new(snapshot, self.transport.clone())?));
         Ok(())
     }
 

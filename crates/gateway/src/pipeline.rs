@@ -123,7 +123,7 @@ impl Gateway {
     ) -> Result<Admitted, Response<GatewayBody>> {
         let Received { dialect, path, query, headers, mut body, request_id, started } = received;
         // Key, content type and declared length are checked before the body is asked for, so before `100 Continue`.
-        let key = match self.precheck(snapshot, &headers, query.as_deref()) {
+        let key = match precheck(snapshot, &headers, query.as_deref()) {
             Ok(key) => key,
             Err(error) => return Err(refuse(dialect, &error, &headers, body)),
         };
@@ -154,34 +154,8 @@ impl Gateway {
         })
     }
 
-    fn precheck<'a>(
-        &self,
-        snapshot: &'a Snapshot,
-        headers: &HeaderMap,
-        query: Option<&str>,
-    ) -> Result<Option<&'a CallerKey>, CallerError> {
-        let key = auth::check(&snapshot.keys, headers, query)?;
-        if let Some(kind) = headers.get(header::CONTENT_TYPE) {
-            let kind = kind.to_str().unwrap_or("?");
-            let essence = kind.split(';').next().unwrap_or(kind).trim();
-            // curl's default for `-d` is a form; the body tells soon enough whether it is JSON.
-            let readable = essence.eq_ignore_ascii_case("application/json")
-                || essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
-                || essence.eq_ignore_ascii_case("text/plain")
-                || essence.to_ascii_lowercase().ends_with("+json");
-            if !readable {
-                return Err(CallerError::new(
-                    415,
-                    "unsupported_content_type",
-                    format!("content-type `{essence}` is not readable here: send `application/json`"),
-                ));
-            }
-        }
-        Ok(key)
-    }
-
     async fn answer(&self, current: &Current, admitted: Admitted, seed: u64) -> Response<GatewayBody> {
-        let planned = self.plan(admitted, seed);
+        let planned = plan(admitted, seed);
         let dialect = planned.inquiry.dialect;
         match drive::drive(self, current, planned, seed).await {
             Driven::Answered(response) => response,
@@ -193,29 +167,6 @@ impl Gateway {
         }
     }
 
-    fn plan(&self, admitted: Admitted, seed: u64) -> Planned {
-        let Admitted { inquiry, model, caller, held, request_id, started } = admitted;
-        let needs = Needs::from(&inquiry.scan);
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = routing::plan(&model, &needs, started, &mut rng);
-        let wants_trace = inquiry.headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true");
-        let settlement = Settlement {
-            request_id: request_id.clone(),
-            model: Arc::from(model.name.as_str()),
-            caller,
-            started,
-            trace: wants_trace.then(|| settle::exclusions(&plan)),
-        };
-        let shape = StreamShape {
-            usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,
-            json_array: inquiry.path.json_array,
-            fallback_id: request_id.to_string(),
-            fallback_model: model.name.clone(),
-            created: clock::unix_seconds(),
-        };
-        Planned { inquiry, model, plan, settlement, shape, held }
-    }
-
     fn ready(&self) -> Response<GatewayBody> {
         if self.drain.life() == crate::drain::Life::Serving {
             return respond::json(&serde_json::json!({ "status": "ready" }));
@@ -224,6 +175,56 @@ impl Gateway {
         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
         response
     }
+}
+
+/// What can be refused by the head alone.
+fn precheck<'a>(
+    snapshot: &'a Snapshot,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Option<&'a CallerKey>, CallerError> {
+    let key = auth::check(&snapshot.keys, headers, query)?;
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        let kind = kind.to_str().unwrap_or("?");
+        let essence = kind.split(';').next().unwrap_or(kind).trim();
+        // curl's default for `-d` is a form; the body tells soon enough whether it is JSON.
+        let readable = essence.eq_ignore_ascii_case("application/json")
+            || essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+            || essence.eq_ignore_ascii_case("text/plain")
+            || essence.to_ascii_lowercase().ends_with("+json");
+        if !readable {
+            return Err(CallerError::new(
+                415,
+                "unsupported_content_type",
+                format!("content-type `{essence}` is not readable here: send `application/json`"),
+            ));
+        }
+    }
+    Ok(key)
+}
+
+/// Finds the candidates.
+fn plan(admitted: Admitted, seed: u64) -> Planned {
+    let Admitted { inquiry, model, caller, held, request_id, started } = admitted;
+    let needs = Needs::from(&inquiry.scan);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let plan = routing::plan(&model, &needs, started, &mut rng);
+    let wants_trace = inquiry.headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true");
+    let settlement = Settlement {
+        request_id: request_id.clone(),
+        model: Arc::from(model.name.as_str()),
+        caller,
+        started,
+        trace: wants_trace.then(|| settle::exclusions(&plan)),
+    };
+    let shape = StreamShape {
+        usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,
+        json_array: inquiry.path.json_array,
+        fallback_id: request_id.to_string(),
+        fallback_model: model.name.clone(),
+        created: clock::unix_seconds(),
+    };
+    Planned { inquiry, model, plan, settlement, shape, held }
 }
 
 /// Refuses before the body was read; what the caller is still sending is read off, so that the answer arrives.

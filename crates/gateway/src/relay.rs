@@ -189,7 +189,7 @@ fn broken(fault: &Fault, machine: &Machine) -> CallerError {
     CallerError {
         fault: Some(fault.class),
         retryable: true,
-        attempts: machine.attempts().to_vec(),
+        attempts: machine.attempts(),
         ..CallerError::new(
             502,
             "stream_broken",

@@ -110,7 +110,7 @@ async fn tell(options: &Demo, simulated: &Simulated, address: SocketAddr) -> Res
 /// Every fourth request of the healthy phases goes straight to a fallback: the baseline of what a failover adds.
 fn start(client: &Arc<Client>, results: &mpsc::Sender<Outcome>, ordinal: u64, healthy: bool) {
     let model = if healthy && ordinal % 4 == 3 { "sim-anthropic/sim-large" } else { "demo" };
-    let streamed = ordinal % 2 == 0 || model != "demo";
+    let streamed = ordinal.is_multiple_of(2) || model != "demo";
     let (client, results) = (client.clone(), results.clone());
     #[expect(clippy::disallowed_methods, reason = "a request of the demo's own client, bounded by the channel")]
     tokio::spawn(async move {

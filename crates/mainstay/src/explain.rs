@@ -12,6 +12,7 @@ use routing::{Needs, plan};
 pub(crate) fn check(options: &Configured) -> Result<(), String> {
     let source = Source::find(options)?;
     let snapshot = load(&source)?;
+    gateway::check(&snapshot)?;
     let models: Vec<String> = snapshot
         .models()
         .map(|model| {

@@ -93,7 +93,7 @@ impl Source {
 }
 
 /// The environment, read once; a variable that is not UTF-8 cannot be meant.
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()

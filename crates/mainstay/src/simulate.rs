@@ -3,7 +3,10 @@
 use crate::cli::Simulate;
 use crate::explain::dialect_named;
 use crate::say;
-use simulator::{FaultKind, FaultRule, Pace, Provider, ServeOptions};
+use simulator::{FaultKind, FaultRule, Injection, Pace, Provider, ProxyOptions, ServeOptions};
+use std::sync::Arc;
+use std::time::Duration;
+use upstream::{Endpoint, ProxySettings, Settings, Upstream};
 
 /// Runs until it is stopped.
 pub(crate) async fn run(options: &Simulate) -> Result<(), String> {
@@ -41,8 +44,31 @@ async fn alone(options: &Simulate, faults: Vec<FaultRule>) -> Result<(), String>
 }
 
 async fn in_front_of(upstream: &str, options: &Simulate, faults: Vec<FaultRule>) -> Result<(), String> {
-    let _ = (upstream, options, faults);
-    Err("not there yet".to_owned())
+    let upstream = Endpoint::parse(upstream).map_err(|error| format!("--upstream: {error}"))?;
+    let mut faults = faults.into_iter();
+    let injection = faults.next().map(|rule| Injection {
+        percent: options.percent,
+        seed: options.seed,
+        ..Injection::new(rule.fault)
+    });
+    if faults.next().is_some() {
+        return Err("--upstream takes one --fault: start another one in front of this one for a second".to_owned());
+    }
+    let proxy = ProxyOptions {
+        address: options.listen,
+        upstream: upstream.clone(),
+        dialect: dialect_named(&options.dialect)?,
+        injection,
+        connect: Duration::from_secs(3),
+    };
+    let proxies = ProxySettings::from_variables(crate::load::environment()).map_err(|error| error.to_string())?;
+    let settings = Settings { proxies, ..Settings::default() };
+    let transport = Upstream::new(settings).map_err(|error| error.to_string())?;
+    let proxying = simulator::proxy(proxy, Arc::new(transport))
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    say(&format!("http://{} stands in front of {upstream}", proxying.address()))?;
+    stopped().await
 }
 
 async fn stopped() -> Result<(), String> {
