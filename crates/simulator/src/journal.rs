@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Older entries are forgotten beyond this many.
-const CAPACITY: usize = 65_536;
+const CAPACITY: usize = 8192;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -112,7 +112,11 @@ impl Journal {
 
     fn update(&self, ordinal: u64, change: impl FnOnce(&mut Entry)) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.iter_mut().rev().find(|entry| entry.ordinal == ordinal) {
+        // Entries lie in the order of their ordinals but for requests that arrive at the same moment.
+        let place = entries.front().and_then(|first| usize::try_from(ordinal.checked_sub(first.ordinal)?).ok());
+        let is_there = place.and_then(|place| entries.get(place)).is_some_and(|entry| entry.ordinal == ordinal);
+        let place = if is_there { place } else { entries.iter().position(|entry| entry.ordinal == ordinal) };
+        if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
             change(entry);
         }
     }

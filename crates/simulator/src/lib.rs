@@ -28,6 +28,7 @@ mod sniff;
 mod socket;
 mod steps;
 mod tamper;
+mod turn;
 mod wire;
 
 pub use behaviour::{Behaviour, FaultRule, Flap, Pace};
@@ -39,4 +40,5 @@ pub use memory::InMemory;
 pub use proxy::{ProxyOptions, Proxying, proxy};
 pub use serve::{ServeOptions, Serving, serve};
 pub use server::Server;
-pub use simulator::{ConnectionFault, Provider, Simulator, Turn};
+pub use simulator::{Provider, Simulator};
+pub use turn::{ConnectionFault, Turn};

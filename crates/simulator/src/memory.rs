@@ -1,7 +1,8 @@
 //! Simulated providers behind an `upstream::Transport`, without sockets: on virtual time, minutes take milliseconds.
 
 use crate::body::SimBody;
-use crate::simulator::{ConnectionFault, Simulator};
+use crate::simulator::Simulator;
+use crate::turn::ConnectionFault;
 use bytes::Bytes;
 use canon::{Fault, FaultClass, Origin, Phase};
 use flate2::write::GzDecoder;

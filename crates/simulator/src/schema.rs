@@ -114,6 +114,16 @@ impl Generator<'_> {
 fn type_of(schema: &Value) -> String {
     let named = match schema.get("type") {
         Some(Value::String(name)) => Some(name.as_str()),
+        // Protobuf's numbers.
+        Some(Value::Number(number)) => match number.as_u64() {
+            Some(1) => Some("string"),
+            Some(2) => Some("number"),
+            Some(3) => Some("integer"),
+            Some(4) => Some("boolean"),
+            Some(5) => Some("array"),
+            Some(6) => Some("object"),
+            _ => None,
+        },
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
         _ => None,
     };

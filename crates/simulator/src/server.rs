@@ -6,8 +6,9 @@
 
 use crate::behaviour::FaultRule;
 use crate::fault::FaultKind;
-use crate::simulator::{ConnectionFault, OnConnection, Simulator};
+use crate::simulator::Simulator;
 use crate::socket::{Answer, Answering, Control, serve_connection};
+use crate::turn::{ConnectionFault, OnConnection};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};

@@ -292,7 +292,7 @@ async fn gemini_without_alt_sse_streams_one_json_array() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn streamed_and_whole_answers_say_the_same(said in "\\PC{1,80}", seed: u64, tokens in 1_u32..80) {

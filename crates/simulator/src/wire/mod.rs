@@ -4,11 +4,14 @@
 //! in the provider's own words, so that a translation that gets them wrong is caught.
 
 mod anthropic;
+mod anthropic_config;
 mod anthropic_read;
 mod check;
 mod gemini;
+mod gemini_config;
 mod gemini_read;
 mod openai;
+mod openai_config;
 mod openai_read;
 
 use crate::answer::Reply;
