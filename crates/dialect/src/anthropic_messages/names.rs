@@ -27,13 +27,15 @@ fn escape_at(text: &str) -> Option<(char, usize)> {
 
 /// A tool's name as the API takes it. `false` = it was too long to be read back.
 pub(super) fn escape_tool(name: &str) -> (String, bool) {
-    if name.len() <= LONGEST_TOOL_NAME && !name.is_empty() && name.chars().all(is_plain) && !name.contains("_x") {
+    let fits = name.len() <= LONGEST_TOOL_NAME && !name.is_empty() && name.chars().all(is_plain);
+    if fits && unescape_tool(name) == name {
         return (name.to_owned(), true);
     }
     let mut escaped = String::with_capacity(name.len() + 8);
     for (at, c) in name.char_indices() {
-        let looks_escaped = c == '_' && name.get(at..).and_then(escape_at).is_some();
-        if is_plain(c) && !looks_escaped {
+        // Also where no escape stands yet: the next character's may complete one.
+        let may_open = name.get(at..).is_some_and(|rest| rest.starts_with("_x"));
+        if is_plain(c) && !may_open {
             escaped.push(c);
         } else {
             // Writing to a string cannot fail.
@@ -119,7 +121,14 @@ mod tests {
     fn a_dotted_name_is_escaped_and_a_plain_one_is_left_alone() {
         assert_eq!(escape_tool("files.read"), ("files_x2E_read".to_owned(), true));
         assert_eq!(escape_tool("get_weather"), ("get_weather".to_owned(), true));
+        assert_eq!(escape_tool("get_xml_file"), ("get_xml_file".to_owned(), true));
         assert_eq!(escape_tool("a_x2E_b"), ("a_x5F_x2E_b".to_owned(), true));
+    }
+
+    #[test]
+    fn an_escape_is_not_mistaken_for_the_end_of_what_stands_before_it() {
+        let (escaped, _) = escape_tool("_x0\u{e9}");
+        assert_eq!(unescape_tool(&escaped), "_x0\u{e9}");
     }
 
     #[test]
