@@ -20,6 +20,7 @@ pub(super) fn encode(answer: &Answer, drops: &mut Drops) -> Bytes {
     let content = first.map(|candidate| content(candidate, &id, shown_apart.as_deref(), drops)).unwrap_or_default();
     let (stop_reason, stop_sequence) = stop(answer, first);
     let mut kept = object(json!({}));
+    usage::report(&answer.usage, drops);
     let mut usage = usage::write(&answer.usage);
     for (key, value) in &answer.extra {
         extra(key, value, &mut kept, &mut usage, drops);

@@ -383,6 +383,7 @@ impl Encoder {
         } else {
             details
         };
+        usage::report(&self.usage, drops);
         event(
             out,
             "message_delta",

@@ -1,6 +1,6 @@
 //! `usage`: the API counts cached input apart from `input_tokens`; canonically it is included.
 
-use canon::Usage;
+use canon::{Drops, Usage};
 use serde_json::{Map, Value};
 
 /// The counts as the API states them, gathered over the events of a stream: a later report replaces only what it
@@ -54,14 +54,22 @@ pub(super) fn read(usage: &Value) -> Usage {
 
 /// Writes `usage`, cached input taken out of the input again. The two totals are required by the SDKs' types; an
 /// unknown one is 0.
+///
+/// The three input counts are summed by who reads them, so cached tokens beyond the input (hosts of Grok count those of
+/// a hidden prompt) would make the input larger than it was: they are capped, which [`report`] says.
 pub(super) fn write(usage: &Usage) -> Map<String, Value> {
-    let cached = usage.cached_input_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
+    let input = usage.input_tokens.unwrap_or(0);
+    let room = usage.input_tokens.unwrap_or(u64::MAX);
+    let read = usage.cached_input_tokens.map(|count| count.min(room));
+    let room = room.saturating_sub(read.unwrap_or(0));
+    let written = usage.cache_write_tokens.map(|count| count.min(room));
+    let cached = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
     let mut map = Map::new();
-    map.insert("input_tokens".to_owned(), usage.input_tokens.unwrap_or(0).saturating_sub(cached).into());
-    if let Some(count) = usage.cache_write_tokens {
+    map.insert("input_tokens".to_owned(), input.saturating_sub(cached).into());
+    if let Some(count) = written {
         map.insert("cache_creation_input_tokens".to_owned(), count.into());
     }
-    if let Some(count) = usage.cached_input_tokens {
+    if let Some(count) = read {
         map.insert("cache_read_input_tokens".to_owned(), count.into());
     }
     map.insert("output_tokens".to_owned(), usage.output_tokens.unwrap_or(0).into());
@@ -69,6 +77,21 @@ pub(super) fn write(usage: &Usage) -> Map<String, Value> {
         map.insert("output_tokens_details".to_owned(), serde_json::json!({ "thinking_tokens": count }));
     }
     map
+}
+
+/// Says which counts [`write`] had no place for.
+pub(super) fn report(usage: &Usage, drops: &mut Drops) {
+    let cached = usage.cached_input_tokens.unwrap_or(0).saturating_add(usage.cache_write_tokens.unwrap_or(0));
+    if usage.input_tokens.is_some_and(|input| cached > input) {
+        drops.add("usage.cached_tokens", "anthropic-messages has no cached tokens beyond the input");
+    }
+    let counts = [
+        ("usage.input_audio_tokens", usage.input_audio_tokens),
+        ("usage.output_audio_tokens", usage.output_audio_tokens),
+    ];
+    for (path, _) in counts.into_iter().filter(|(_, count)| count.is_some_and(|count| count > 0)) {
+        drops.add(path, "anthropic-messages does not count audio apart");
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +107,15 @@ mod tests {
         assert_eq!(usage.input_tokens, Some(125));
         assert_eq!((usage.output_tokens, usage.reasoning_tokens), (Some(9), Some(4)));
         assert_eq!(Value::Object(write(&usage)), wire);
+    }
+
+    #[test]
+    fn cached_tokens_beyond_the_input_never_make_the_input_larger() {
+        let usage = Usage { input_tokens: Some(78), cached_input_tokens: Some(238), ..Usage::default() };
+        let (wire, mut drops) = (write(&usage), Drops::new());
+        assert_eq!((wire["input_tokens"].as_u64(), wire["cache_read_input_tokens"].as_u64()), (Some(0), Some(78)));
+        report(&usage, &mut drops);
+        assert_eq!(drops.iter().map(|drop| drop.path.as_str()).collect::<Vec<_>>(), ["usage.cached_tokens"]);
     }
 
     #[test]
