@@ -1,5 +1,6 @@
 //! A whole answer for a caller of this dialect.
 
+use super::answer_decode::KEPT;
 use super::message_decode::message_fields;
 use super::{citation, finish, ids, media, reasoning, tool_encode, usage};
 use bytes::Bytes;
@@ -25,10 +26,23 @@ pub(super) fn encode(answer: &Answer, drops: &mut Drops) -> Bytes {
     if !answer.usage.is_empty() {
         body.insert("usage".to_owned(), usage::encode(&answer.usage));
     }
-    for (key, value) in &answer.extra {
-        body.entry(key.clone()).or_insert_with(|| value.clone());
-    }
+    put_extra(&mut body, &answer.extra, drops);
     Bytes::from(Value::Object(body).to_string())
+}
+
+/// Service tiers `OpenAI` and the compatible providers name. Typed readers refuse another vendor's.
+const TIERS: [&str; 8] = ["auto", "default", "flex", "scale", "priority", "fast", "on_demand", "performance"];
+
+/// Adds the provider's fields that this dialect has too.
+pub(super) fn put_extra(body: &mut Map<String, Value>, extra: &[(String, Value)], drops: &mut Drops) {
+    for (key, value) in extra {
+        let foreign_tier = key == "service_tier" && value.as_str().is_none_or(|tier| !TIERS.contains(&tier));
+        if foreign_tier || !KEPT.contains(&key.as_str()) {
+            drops.add(key.as_str(), "openai-chat has no such field or value");
+        } else {
+            body.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
 }
 
 /// What a caller reads when the prompt itself was blocked.

@@ -3,12 +3,17 @@
 use canon::{Citation, DialectName};
 use serde_json::{Value, json};
 
-/// Reads `annotations`. Kinds without a web address keep their own form and nothing else.
+/// Reads `annotations`. Kinds without a web address keep their own form and nothing else. An `index` only tells where
+/// in a stream's list the entry belongs, which the order tells too.
 pub(super) fn decode_all(annotations: Option<&Value>) -> Vec<Citation> {
     annotations.and_then(Value::as_array).map(|list| list.iter().map(decode).collect()).unwrap_or_default()
 }
 
 fn decode(annotation: &Value) -> Citation {
+    let mut native = annotation.clone();
+    if let Some(fields) = native.as_object_mut() {
+        fields.shift_remove("index");
+    }
     let source = annotation.get("url_citation").unwrap_or(annotation);
     let text = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
     let number = |key: &str| source.get(key).and_then(Value::as_u64);
@@ -19,8 +24,18 @@ fn decode(annotation: &Value) -> Citation {
         start: number("start_index"),
         end: number("end_index"),
         document: None,
-        native: Some((DialectName::OpenaiChat, annotation.clone())),
+        native: Some((DialectName::OpenaiChat, native)),
     }
+}
+
+/// Writes one annotation of a stream. `place` counts the candidate's annotations: readers that put a stream together
+/// (the official SDKs' stream helpers) refuse list entries without an `index`.
+pub(super) fn encode_streamed(citation: &Citation, fallback: (u64, u64), place: usize) -> Option<Value> {
+    let mut annotation = encode(citation, fallback)?;
+    if let Some(fields) = annotation.as_object_mut() {
+        fields.insert("index".to_owned(), json!(place));
+    }
+    Some(annotation)
 }
 
 /// Writes one annotation. A citation that states no range gets `fallback`: the text it is attached to, in characters.

@@ -1,6 +1,6 @@
 //! A stream for a caller of this dialect: chunks, the usage chunk if it was asked for, `[DONE]`.
 
-use super::answer_encode::block_text;
+use super::answer_encode::{block_text, put_extra};
 use super::message_decode::message_fields;
 use super::{citation, error, finish, ids, reasoning, usage};
 use crate::{StreamEncoder, StreamShape};
@@ -28,7 +28,12 @@ struct Candidate {
     chars: u64,
     /// Tool calls without arguments so far.
     bare: Vec<u32>,
+    /// Annotations so far.
+    annotations: usize,
 }
+
+/// Most choices the API gives.
+const MOST_CHOICES: u32 = 128;
 
 impl Encoder {
     pub(super) fn new(shape: StreamShape) -> Self {
@@ -40,20 +45,25 @@ impl Encoder {
             done: false,
             shape,
         };
-        encoder.begin(None, None, None, &[]);
+        encoder.begin(None, None, None, &[], &mut Drops::new());
         encoder
     }
 
-    fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<i64>, extra: &[(String, Value)]) {
+    fn begin(
+        &mut self,
+        id: Option<&str>,
+        model: Option<&str>,
+        created: Option<i64>,
+        extra: &[(String, Value)],
+        drops: &mut Drops,
+    ) {
         self.id = id.unwrap_or(&self.shape.fallback_id).to_owned();
         let mut head = Map::new();
         head.insert("id".to_owned(), json!(self.id));
         head.insert("object".to_owned(), json!("chat.completion.chunk"));
         head.insert("created".to_owned(), json!(created.unwrap_or(self.shape.created)));
         head.insert("model".to_owned(), json!(model.unwrap_or(&self.shape.fallback_model)));
-        for (key, value) in extra {
-            head.entry(key.clone()).or_insert_with(|| value.clone());
-        }
+        put_extra(&mut head, extra, drops);
         let mut text = Value::Object(head).to_string();
         // The object stays open for `choices`.
         text.pop();
@@ -81,11 +91,17 @@ impl Encoder {
         out.extend_from_slice(text.as_bytes());
     }
 
-    /// The candidate's state; writes its role when it is new.
+    /// The candidate's state; writes its role when it is new. Choices begin in order: `OpenAI`'s stream helper puts
+    /// them into a list by index and fails on one that is past its end.
     fn candidate(&mut self, index: u32, out: &mut BytesMut) -> Option<&mut Candidate> {
         if !self.candidates.iter().any(|candidate| candidate.index == index) {
-            self.candidates.push(Candidate { index, ..Candidate::default() });
-            self.write(index, &json!({"role": "assistant", "content": ""}), "null", None, out);
+            let first = if index < MOST_CHOICES { 0 } else { index };
+            for index in first..=index {
+                if !self.candidates.iter().any(|candidate| candidate.index == index) {
+                    self.candidates.push(Candidate { index, ..Candidate::default() });
+                    self.write(index, &json!({"role": "assistant", "content": ""}), "null", None, out);
+                }
+            }
         }
         self.candidates.iter_mut().find(|candidate| candidate.index == index)
     }
@@ -144,9 +160,12 @@ impl Encoder {
     }
 
     fn citation(&mut self, index: u32, found: &Citation, out: &mut BytesMut, drops: &mut Drops) {
-        let end = self.candidate(index, out).map_or(0, |candidate| candidate.chars);
-        match citation::encode(found, (0, end)) {
-            Some(annotation) => self.chunk(index, &json!({"annotations": [annotation]}), out),
+        let Some(candidate) = self.candidate(index, out) else { return };
+        match citation::encode_streamed(found, (0, candidate.chars), candidate.annotations) {
+            Some(annotation) => {
+                candidate.annotations += 1;
+                self.chunk(index, &json!({"annotations": [annotation]}), out);
+            }
             None => drops.add("citations", "openai-chat cites web addresses only"),
         }
     }
@@ -192,7 +211,9 @@ impl Encoder {
 impl StreamEncoder for Encoder {
     fn encode(&mut self, event: &Event, out: &mut BytesMut, drops: &mut Drops) {
         match event {
-            Event::Start { id, model, created, extra } => self.begin(id.as_deref(), model.as_deref(), *created, extra),
+            Event::Start { id, model, created, extra } => {
+                self.begin(id.as_deref(), model.as_deref(), *created, extra, drops);
+            }
             Event::Text { candidate, text, .. } => {
                 let added = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
                 if let Some(candidate) = self.candidate(*candidate, out) {
@@ -332,6 +353,36 @@ mod tests {
         assert!(text.ends_with("\n\n") && !text.contains("[DONE]"));
         let last: Value = serde_json::from_str(text.trim_end().rsplit("data: ").next().unwrap()).unwrap();
         assert_eq!(last["error"]["code"], "stream_broken");
+    }
+
+    #[test]
+    fn choices_begin_in_order_and_annotations_say_their_place() {
+        let cite = Event::Citation {
+            candidate: 1,
+            citation: Citation { url: Some("https://a.example".to_owned()), ..Citation::default() },
+        };
+        let (frames, _) = written(false, &[cite.clone(), cite]);
+        let choices: Vec<Value> =
+            frames.iter().map(|f| serde_json::from_str::<Value>(f).unwrap()["choices"][0].take()).collect();
+        let order: Vec<&Value> = choices.iter().map(|choice| &choice["index"]).collect();
+        assert_eq!(order, [0, 1, 1, 1]);
+        let places = choices.iter().filter_map(|choice| choice["delta"]["annotations"][0]["index"].as_u64());
+        assert_eq!(places.collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn a_tier_of_another_vendor_is_left_out_and_reported() {
+        let start = |tier: &str| Event::Start {
+            id: None,
+            model: None,
+            created: None,
+            extra: vec![("service_tier".to_owned(), json!(tier))],
+        };
+        let (frames, drops) = written(false, &[start("standard"), text("Hi")]);
+        assert!(!frames.concat().contains("service_tier"));
+        assert_eq!(drops.iter().next().unwrap().path, "service_tier");
+        let (frames, drops) = written(false, &[start("flex"), text("Hi")]);
+        assert!(frames.concat().contains("flex") && drops.is_empty());
     }
 
     #[test]
