@@ -299,6 +299,47 @@ fn recorded() -> Vec<(DialectName, String, Value, u64)> {
     prompts
 }
 
+/// Media and JSON Schema in a request, as the decoder read it.
+fn decoded_facts(request: &canon::Request) -> [bool; 5] {
+    let mut facts = [false, false, false, matches!(request.output, canon::OutputFormat::JsonSchema { .. }), false];
+    let mut parts: Vec<&canon::Part> = request.messages.iter().flat_map(|message| &message.parts).collect();
+    while let Some(part) = parts.pop() {
+        match part {
+            canon::Part::Image(_) | canon::Part::Video(_) => facts[0] = true,
+            canon::Part::Audio(_) => facts[1] = true,
+            canon::Part::Document(_) => facts[2] = true,
+            canon::Part::ToolCall(_) => facts[4] = true,
+            canon::Part::ToolResult(result) => {
+                facts[4] = true;
+                parts.extend(&result.parts);
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+#[test]
+fn the_scan_and_the_decoders_agree_on_recorded_requests() {
+    let prompts = recorded();
+    if prompts.is_empty() {
+        println!("SKIPPED: no recordings found; set MAINSTAY_RECORDINGS");
+    }
+    let path = PathFacts { model: Some("m".to_owned()), ..PathFacts::default() };
+    for (dialect, file, body, _) in prompts {
+        let text = body.to_string();
+        let scan = scan(dialect, &path, text.as_bytes()).unwrap_or_else(|bad| panic!("{bad:?}: {file}"));
+        let Ok(request) = dialect::inbound(dialect).decode_request(&path, text.as_bytes()) else { continue };
+        assert_eq!(scan.model, request.model, "{file}");
+        assert_eq!(scan.stream, request.stream, "{file}");
+        assert_eq!(scan.max_output_tokens, request.max_output_tokens, "{file}");
+        assert_eq!(scan.n, request.n.unwrap_or(1).max(1), "{file}");
+        assert_eq!(scan.has_tools, !request.tools.is_empty(), "{file}");
+        let found = [scan.has_images, scan.has_audio, scan.has_documents, scan.has_json_schema, scan.has_tool_history];
+        assert_eq!(found, decoded_facts(&request), "{file}: images, audio, documents, schema, tool history");
+    }
+}
+
 #[test]
 fn estimates_of_recorded_text_prompts_are_near_what_providers_counted() {
     let prompts = recorded();
