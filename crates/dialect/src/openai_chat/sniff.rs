@@ -10,6 +10,7 @@ use crate::profile::Profile;
 use crate::{Sniffed, Sniffer, StreamEnd, sse};
 use canon::{FinishReason, Tag, Usage};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -55,7 +56,8 @@ struct Word<'a>(Option<Cow<'a, str>>);
 struct Chunk<'a> {
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
-    usage: Option<IgnoredAny>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     error: Probe,
     x_groq: Option<IgnoredAny>,
     #[serde(borrow)]
@@ -138,8 +140,12 @@ impl ChatSniffer {
             || (chunk.choices.is_none() && (event == b"error" || chunk.object.0.as_deref() == Some("error")));
         let may_state_usage =
             chunk.usage.is_some() || chunk.x_groq.is_some() || choices.iter().any(|choice| choice.usage.is_some());
-        if may_fail || may_state_usage {
-            self.look_closely(event, data, &mut sniffed);
+        let elsewhere = chunk.x_groq.is_some() || choices.iter().any(|choice| choice.usage.is_some());
+        match chunk.usage {
+            // The common case: usage in its usual place, and nothing else that needs the whole frame.
+            Some(stated) if !may_fail && !elsewhere => self.take_usage(stated, &mut sniffed),
+            _ if may_fail || may_state_usage => self.look_closely(event, data, &mut sniffed),
+            _ => {}
         }
         let failed = sniffed.error.is_some();
         let mut tag = None;
@@ -156,6 +162,15 @@ impl ChatSniffer {
         });
         sniffed.terminator = sniffed.finish.is_some() && self.is_complete();
         sniffed
+    }
+
+    fn take_usage(&mut self, stated: &RawValue, sniffed: &mut Sniffed) {
+        if let Ok(stated) = serde_json::from_str::<Map<String, Value>>(stated.get())
+            && !stated.is_empty()
+        {
+            self.usage.update(&usage::decode(&stated, self.reasoning_outside_output));
+            sniffed.usage = Some(self.usage.clone());
+        }
     }
 
     /// Reads a frame in full: it states usage, or a failure.
