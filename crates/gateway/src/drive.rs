@@ -234,6 +234,9 @@ impl Future for First<'_, '_> {
     }
 }
 
+/// Room for the headers of an answer, so that the map does not grow step by step.
+const HEADERS: usize = 16;
+
 /// Everything a commit needs.
 struct Commit {
     dialect: DialectName,
@@ -269,13 +272,14 @@ impl Commit {
         };
         let mut response = Response::new(GatewayBody::Whole(Some(bytes), Some(held)));
         let headers = response.headers_mut();
+        headers.reserve(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.headers(headers, from, same, facts);
         Driven::Answered(response)
     }
 
     fn stream(self, gateway: &Gateway, from: &HeaderMap, same: bool, mut stream: Box<crate::stream::Stream>) -> Driven {
-        let mut headers = HeaderMap::with_capacity(12);
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         let kind = if self.shape.json_array { "application/json" } else { "text/event-stream" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -94,10 +94,8 @@ impl Gateway {
                     request_id: request_id.clone(),
                     started,
                 };
-                match self.admit(snapshot, received).await {
-                    Ok(admitted) => self.answer(&current, admitted, seed).await,
-                    Err(refusal) => refusal,
-                }
+                // Boxed: the connection keeps room for this future while a stream is relayed, long after it is done.
+                Box::pin(self.chat(&current, received, seed)).await
             }
             Route::Models(dialect) => match auth::check(&snapshot.keys, &parts.headers, query) {
                 Ok(key) => models::list(snapshot, dialect, key),
@@ -114,6 +112,13 @@ impl Gateway {
         };
         respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
         response
+    }
+
+    async fn chat<B: CallerBody>(&self, current: &Current, received: Received<B>, seed: u64) -> Response<GatewayBody> {
+        match self.admit(&current.snapshot, received).await {
+            Ok(admitted) => self.answer(current, admitted, seed).await,
+            Err(refusal) => refusal,
+        }
     }
 
     async fn admit<B: CallerBody>(
@@ -306,5 +311,24 @@ fn request_id(headers: &HeaderMap, seed: u64) -> String {
         return id.to_owned();
     }
     let mut rng = fastrand::Rng::with_seed(seed);
-    format!("req_{:016x}{:016x}", rng.u64(..), rng.u64(..))
+    let mut id = String::with_capacity(36);
+    id.push_str("req_");
+    id.extend(std::iter::repeat_with(|| char::from_digit(rng.u32(0..16), 16).unwrap_or('0')).take(32));
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_fit_for_a_log_is_kept_and_any_other_is_replaced() {
+        let mut headers = HeaderMap::new();
+        headers.insert(names::REQUEST_ID, HeaderValue::from_static("abc-1.2_3"));
+        assert_eq!(request_id(&headers, 1), "abc-1.2_3");
+        headers.insert(names::REQUEST_ID, HeaderValue::from_static("a b"));
+        let made = request_id(&headers, 1);
+        assert!(made.starts_with("req_") && made.len() == 36, "{made}");
+        assert_eq!(made, request_id(&HeaderMap::new(), 1), "the same seed makes the same id");
+    }
 }
