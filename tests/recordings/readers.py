@@ -163,6 +163,13 @@ def _openai(view, streamed):
         view.at(index).finish = _openai_finish(view.at(index), word)
 
 
+def openai_helper(body):
+    """The choices that `chat.completions.stream`, the SDK's own accumulation, makes of a stream."""
+    SERVED.set(body, True, 200)
+    with OPENAI.chat.completions.stream(model="m", messages=[{"role": "user", "content": "?"}]) as stream:
+        return stream.get_final_completion().choices
+
+
 def _openai_message(candidate, message):
     content = message.content
     if isinstance(content, list):  # Mistral: thinking and text as a list of chunks

@@ -94,7 +94,8 @@ fn stream(dialect: DialectName, profile: &Profile, body: Bytes) -> Map<String, V
     for frame in &frames {
         let sniffed = sniffer.sniff(frame);
         seen.look(&sniffed);
-        if sniffed.tag.is_some() && !sniffed.malformed {
+        // An error ends what the caller gets from the provider; its own error event follows.
+        if sniffed.tag.is_some() && !sniffed.malformed && seen.error.is_none() {
             seen.all.extend_from_slice(&frame.raw);
             if !sniffed.only_usage {
                 seen.without_usage.extend_from_slice(&frame.raw);
