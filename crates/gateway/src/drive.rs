@@ -289,6 +289,7 @@ impl Commit {
         }
         // The request's bytes are not needed any more: nothing after the commit sends them again.
         drop(self.held);
+        let served = self.machine.served_by();
         let committed = Committed {
             stream,
             machine: self.machine,
@@ -297,6 +298,7 @@ impl Commit {
             shape: self.shape,
             limits: self.limits,
             settlement: self.settlement,
+            health: served.map(|served| served.target.health.clone()),
         };
         let relay = RelayBody::new(committed, gateway.clock, gateway.drain.signal());
         let mut response = Response::new(GatewayBody::Relay(Box::new(relay)));

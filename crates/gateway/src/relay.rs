@@ -11,9 +11,11 @@ use crate::stream::{Progress, Stream};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Fault, FaultClass, Instant, Origin, Phase};
 use dialect::StreamShape;
+use health::TargetHealth;
 use http_body::{Body, Frame};
-use routing::{Action, AttemptId, Event, Machine};
+use routing::{Action, AttemptId, Event, Machine, TranscriptCursor};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -37,6 +39,8 @@ pub struct RelayBody {
     waited: Duration,
     drain: DrainSignal,
     settlement: Settlement,
+    health: Option<Arc<TargetHealth>>,
+    cursor: TranscriptCursor,
     state: State,
 }
 
@@ -72,12 +76,14 @@ pub(crate) struct Committed {
     pub limits: Limits,
     /// What is written down at the end.
     pub settlement: Settlement,
+    /// The health of the target that serves.
+    pub health: Option<Arc<TargetHealth>>,
 }
 
 impl RelayBody {
     /// Takes over a committed stream.
     pub(crate) fn new(committed: Committed, clock: Clock, drain: DrainSignal) -> Self {
-        let Committed { stream, machine, attempt, dialect, shape, limits, settlement } = committed;
+        let Committed { stream, machine, attempt, dialect, shape, limits, settlement, health } = committed;
         let timer = Box::pin(tokio::time::sleep_until(clock.runtime(limits.deadline)));
         Self {
             stream,
@@ -92,6 +98,8 @@ impl RelayBody {
             waited: Duration::ZERO,
             drain,
             settlement,
+            health,
+            cursor: TranscriptCursor::default(),
             state: State::Relaying,
         }
     }
@@ -100,13 +108,14 @@ impl RelayBody {
         loop {
             if let Some(output) = self.stream.take_output() {
                 self.waiting_since = None;
+                self.tell_progress(output.len());
                 return Poll::Ready(Some(output));
             }
             if self.state == State::Ended {
                 return Poll::Ready(None);
             }
             match self.stream.poll_progress(cx) {
-                Poll::Ready(Ok(Progress::Content)) => self.waited = Duration::ZERO,
+                Poll::Ready(Ok(Progress::Content)) => self.token_arrived(),
                 // Signs of life count neither as content nor as silence of the connection; the idle limit goes on.
                 Poll::Ready(Ok(Progress::Prelude)) => {}
                 Poll::Ready(Ok(Progress::Complete)) => self.complete(),
@@ -116,6 +125,28 @@ impl RelayBody {
                     Poll::Pending => return Poll::Pending,
                 },
             }
+        }
+    }
+
+    /// The machine keeps the cursor of what the caller has, for whatever follows a broken stream.
+    fn tell_progress(&mut self, bytes: usize) {
+        if self.state == State::Ended {
+            return;
+        }
+        self.cursor.bytes += bytes as u64;
+        self.cursor.events = self.stream.facts.events;
+        let now = self.clock.now();
+        let _continue = self.machine.next(Event::Progress { attempt: self.attempt, cursor: self.cursor }, now);
+    }
+
+    /// The gap before a token is a sample of the target's own pace; the idle limit is learned from those.
+    fn token_arrived(&mut self) {
+        let mut gap = std::mem::take(&mut self.waited);
+        if let Some(since) = self.waiting_since.take() {
+            gap += self.clock.now().saturating_since(since);
+        }
+        if let Some(health) = self.health.as_ref().filter(|_| !gap.is_zero()) {
+            health.observe_gap(gap);
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub drops: Drops,
     /// Text, a tool call, or shown reasoning went out.
     pub content: bool,
+    /// Whole events that went out.
+    pub events: u64,
 }
 
 /// How events become the caller's bytes.
@@ -259,6 +261,7 @@ impl Stream {
             self.terminator.extend_from_slice(&frame.raw);
         } else if shown {
             self.out.extend_from_slice(&frame.raw);
+            self.facts.events += 1;
         }
         self.facts.content |= is_content;
         Ok(is_content || self.finished)
@@ -302,6 +305,7 @@ impl Stream {
                 let hold = self.hold_terminator && event == Event::Done;
                 let out = if hold { &mut self.terminator } else { &mut self.out };
                 encoder.encode(&event, out, &mut self.facts.drops);
+                self.facts.events += 1;
             }
         }
         Ok(content || self.finished)
