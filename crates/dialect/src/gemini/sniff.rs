@@ -153,8 +153,8 @@ impl GeminiSniffer {
         let alone = candidates.is_empty() && self.candidates.is_empty();
         if let Some(reason) = chunk.prompt_feedback.and_then(|f| f.block(alone)) {
             self.blocked = true;
+            // Ends the answer without being content of one: the gate may still send it elsewhere.
             out.finish = Some((FinishReason::ContentFilter, reason));
-            seen = seen.max(Part::Content);
         }
         out.terminator = self.complete();
         out.tag = Some(match seen {
