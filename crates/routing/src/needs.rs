@@ -20,7 +20,7 @@ pub struct Needs {
     pub audio: bool,
     /// Output bound to a JSON Schema.
     pub json_schema: bool,
-    /// The caller asked to see reasoning: the first token may be long in coming.
+    /// The caller asked for reasoning: the first token may be long in coming.
     pub reasoning: bool,
     /// The caller gets a stream.
     pub streamed: bool,
@@ -36,8 +36,45 @@ impl From<&Scan> for Needs {
             documents: scan.has_documents,
             audio: scan.has_audio,
             json_schema: scan.has_json_schema,
-            reasoning: scan.shows_reasoning,
+            reasoning: asks_for_reasoning(scan),
             streamed: scan.stream,
+        }
+    }
+}
+
+/// Whether the request asks a model to think first. That reasoning would be shown if there were any (`openai-chat`
+/// shows it always) says nothing about it.
+fn asks_for_reasoning(scan: &Scan) -> bool {
+    let thinking = scan.thinking;
+    thinking.budget
+        || thinking.adaptive
+        || thinking.effort
+        || scan.fields.iter().any(|field| matches!(&*field.key, "reasoning_effort" | "reasoning"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dialect::PathFacts;
+    use dialect::scan::scan;
+
+    fn needs(dialect: canon::DialectName, body: &str) -> Needs {
+        let path = PathFacts { model: Some("m".to_owned()), ..PathFacts::default() };
+        Needs::from(&scan(dialect, &path, body.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn only_a_request_that_asks_for_reasoning_is_waited_for_as_long_as_reasoning_takes() {
+        use canon::DialectName::{AnthropicMessages, Gemini, OpenaiChat};
+        for (dialect, body, expected) in [
+            (OpenaiChat, r#"{"model":"m","messages":[]}"#, false),
+            (OpenaiChat, r#"{"model":"m","messages":[],"reasoning_effort":"high"}"#, true),
+            (AnthropicMessages, r#"{"model":"m","messages":[]}"#, false),
+            (AnthropicMessages, r#"{"model":"m","messages":[],"thinking":{"type":"adaptive"}}"#, true),
+            (Gemini, r#"{"contents":[]}"#, false),
+            (Gemini, r#"{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"high"}}}"#, true),
+        ] {
+            assert_eq!(needs(dialect, body).reasoning, expected, "{body}");
         }
     }
 }
