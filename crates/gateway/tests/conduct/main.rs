@@ -1,0 +1,13 @@
+//! How the whole gateway conducts itself towards providers that fail, on virtual time; and, over sockets, that a caller
+//! who sent too much can read why.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attempts;
+mod credentials;
+mod large;
+mod limits;
+mod outage;
