@@ -9,7 +9,7 @@ use crate::memory::Held;
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
-use dialect::sse::{Decoder, Frame};
+use dialect::sse::{self, Decoder, Frame};
 use dialect::{Sniffer, StreamDecoder, StreamEncoder, StreamEnd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -328,12 +328,34 @@ impl Stream {
         Ok(())
     }
 
+    /// Some providers leave out the blank line that closes their last event. If what is left reads as a whole event it
+    /// passes, closed; anything else is returned.
+    fn pass_unclosed(&mut self, residue: Bytes) -> Result<Bytes, Fault> {
+        if residue.is_empty() {
+            return Ok(residue);
+        }
+        let mut closed = BytesMut::with_capacity(residue.len() + 2);
+        closed.extend_from_slice(&residue);
+        closed.extend_from_slice(b"\n\n");
+        let (frames, rest) = sse::frames(closed.freeze());
+        if frames.is_empty() {
+            return Ok(residue);
+        }
+        for frame in &frames {
+            self.pass(frame)?;
+        }
+        Ok(rest)
+    }
+
     fn in_body(&self, error: &serde_json::Value) -> Fault {
         classify::in_body(&self.provider, error, clock::wall())
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        let residue = self.decoder.residue();
+        let mut residue = self.decoder.residue();
+        if matches!(self.reader, Reader::Same { .. }) {
+            residue = self.pass_unclosed(residue)?;
+        }
         match &mut self.reader {
             Reader::Same { sniffer, .. } => match sniffer.end(&residue) {
                 StreamEnd::Complete => self.finished = true,
