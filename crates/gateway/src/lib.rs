@@ -24,6 +24,7 @@ mod drive;
 mod inquiry;
 mod models;
 mod pipeline;
+mod readers;
 mod settle;
 mod stream;
 mod wire;
@@ -47,6 +48,7 @@ pub struct Gateway {
     clock: Clock,
     budget: ByteBudget,
     drain: Drain,
+    readers: readers::Readers,
     /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
     seed: AtomicU64,
 }
@@ -131,6 +133,7 @@ impl Gateway {
             transport,
             clock: Clock::start(),
             drain: Drain::new(),
+            readers: readers::Readers::default(),
             seed: AtomicU64::new(seed),
         })
     }
@@ -162,6 +165,11 @@ impl Gateway {
     /// Bytes held by exchanges at the moment.
     pub fn held_bytes(&self) -> usize {
         self.budget.held()
+    }
+
+    /// Cuts off callers of HTTP/2 streams that have not read for `limit`; the server looks every second.
+    pub fn cut_off_slow_readers(&self, limit: std::time::Duration) {
+        self.readers.cut_off(limit);
     }
 
     fn next_seed(&self) -> u64 {

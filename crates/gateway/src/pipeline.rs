@@ -111,6 +111,9 @@ impl Gateway {
             Route::Unknown(dialect) => unknown_path(dialect, parts.uri.path()),
         };
         respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
+        if parts.version == http::Version::HTTP_2 {
+            response = response.map(|body| self.readers.watch(body));
+        }
         response
     }
 

@@ -41,6 +41,8 @@ pub struct RelayBody {
     settlement: Settlement,
     health: Option<Arc<TargetHealth>>,
     cursor: TranscriptCursor,
+    /// When the caller was last given something; `None` while it waits for more.
+    handed_over: Option<Instant>,
     state: State,
 }
 
@@ -100,14 +102,36 @@ impl RelayBody {
             settlement,
             health,
             cursor: TranscriptCursor::default(),
+            handed_over: None,
             state: State::Relaying,
         }
     }
 
+    /// Cuts off a caller that has not asked for more since `limit` ago; nothing of it counts against the target.
+    ///
+    /// Over HTTP/1 the socket notices such a caller. Over HTTP/2 only its stream stands still, and a body that is not
+    /// polled has no timers: somebody else has to look.
+    pub(crate) fn cut_off_if_unread(&mut self, limit: Duration) {
+        let now = self.clock.now();
+        let unread = self.handed_over.is_some_and(|at| now.saturating_since(at) >= limit);
+        if self.state == State::Ended || !unread {
+            return;
+        }
+        let _done = self.machine.next(Event::HungUp, now);
+        let fault = Fault::new(FaultClass::Cancelled, Origin::Mainstay, "the caller stopped reading");
+        let mut encoder = dialect::inbound(self.dialect).stream_encoder(self.shape.clone());
+        self.stream.fail(encoder.as_mut(), &broken(&fault, &self.machine));
+        self.stream.abandon();
+        self.state = State::Ended;
+        self.settlement.hung_up(&self.stream.facts, &self.machine, now);
+    }
+
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.handed_over = None;
         loop {
             if let Some(output) = self.stream.take_output() {
                 self.waiting_since = None;
+                self.handed_over = Some(self.clock.now());
                 self.tell_progress(output.len());
                 return Poll::Ready(Some(output));
             }

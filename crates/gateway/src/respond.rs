@@ -1,6 +1,7 @@
 //! Responses: the headers that say who served and why, errors in the caller's dialect, health and plain answers.
 
 use crate::memory::Held;
+use crate::readers::lock;
 use crate::relay::RelayBody;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops};
@@ -8,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ pub enum GatewayBody {
     Whole(Option<Bytes>, Option<Held>),
     /// A committed stream.
     Relay(Box<RelayBody>),
+    /// A committed stream that somebody else watches too: see [`crate::readers`].
+    Watched(Arc<Mutex<RelayBody>>),
     /// An early refusal, followed by reading off the rest of the request so that the caller gets to read it.
     Lingering(Box<crate::linger::Lingering>),
 }
@@ -36,6 +40,7 @@ impl Body for GatewayBody {
         match &mut *self {
             Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Self::Relay(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
+            Self::Watched(relay) => Pin::new(&mut *lock(relay)).poll_frame(cx),
             Self::Lingering(lingering) => Pin::new(lingering.as_mut()).poll_frame(cx),
         }
     }
@@ -44,6 +49,7 @@ impl Body for GatewayBody {
         match self {
             Self::Whole(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Relay(relay) => relay.is_end_stream(),
+            Self::Watched(relay) => lock(relay).is_end_stream(),
             Self::Lingering(lingering) => lingering.is_end_stream(),
         }
     }
@@ -51,7 +57,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Relay(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Watched(_) => SizeHint::default(),
             Self::Lingering(lingering) => lingering.size_hint(),
         }
     }

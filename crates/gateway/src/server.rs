@@ -29,6 +29,9 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long a request head may take.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// How often HTTP/2 streams are looked at for callers that do not read.
+const LOOK_FOR_SLOW_READERS: Duration = Duration::from_secs(1);
+
 /// How the process ends.
 #[derive(Debug, Clone, Copy)]
 pub struct ShutdownTimes {
@@ -55,10 +58,12 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, times: Shutdown
         tokio::time::sleep(times.accept).await;
     };
     let mut stop = std::pin::pin!(stop);
+    let mut look = tokio::time::interval(LOOK_FOR_SLOW_READERS);
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
+            _ = look.tick() => gateway.cut_off_slow_readers(times.slow_reader),
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => connection(&gateway, socket, times.slow_reader, &connections),
                 Err(error) => backoff(&error).await,

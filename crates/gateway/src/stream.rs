@@ -11,6 +11,7 @@ use canon::{Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
 use dialect::sse::{self, Decoder, Frame};
 use dialect::{Sniffer, StreamDecoder, StreamEncoder, StreamEnd};
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use upstream::AnswerBody;
@@ -192,6 +193,12 @@ impl Stream {
     /// The driver waited long enough for what may follow the finish reason: the stream is complete as it is.
     pub(crate) fn close(&mut self) -> Result<(), Fault> {
         if self.ended { Ok(()) } else { self.end() }
+    }
+
+    /// Gives up the provider's answer: the call is cancelled.
+    pub(crate) fn abandon(&mut self) {
+        self.body = Box::pin(http_body_util::Empty::new().map_err(|never| match never {}));
+        self.ended = true;
     }
 
     /// Ends the caller's stream with the dialect's error event and no terminator.
