@@ -7,7 +7,7 @@ Builds nothing: needs `cargo build --release` here and in bench/tools. Each figu
 (CPU per request only grows when the machine is busy). Exits 1 when a bar is not met.
 """
 
-import argparse, json, os, subprocess, sys, tempfile
+import argparse, json, os, re, subprocess, sys, tempfile
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parent
@@ -22,6 +22,18 @@ def run(phases, results):
         if done.returncode != 0 or not (results / f"{target}.json").exists():
             sys.exit(f"{' '.join(cmd)} failed:\n{done.stdout[-2000:]}")
     return [json.loads((results / f"{t}.json").read_text()) for t in (BASE, OURS)]
+
+
+def demo():
+    """The demo's own two lines: what a failover on a 503 adds, and how many answers were cut silently."""
+    binary = os.environ.get("MAINSTAY", KIT.parent / "target/release/mainstay")
+    said = subprocess.run([str(binary), "demo"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    added = re.search(r"added (-?[\d.]+) ms .*opened .*?, (-?[\d.]+) ms after", said)
+    ended = re.search(r"(\d+) requests, (\d+) answered, (\d+) ended honestly, (\d+) cut silently", said)
+    if not added or not ended:
+        sys.exit(f"the demo said something else:\n{said[-1000:]}")
+    requests, answered, honest, silent = map(int, ended.groups())
+    return float(added[1]), float(added[2]), requests - answered - honest, silent, ended[0]
 
 
 def main():
@@ -42,7 +54,12 @@ def main():
             keep("start", ours["started_s"] * 1000)
             keep("idle", ours["rss_idle_mb"])
             keep("streams", ours["phases"]["hold_1000"]["rss_mb"])
+    before, after, missing, silent, story = demo()
     bars = [
+        ("demo: a failover on a 503 adds before the breaker opens, ms", before, 5, ""),
+        ("demo: and after it opened, ms", after, 1, ""),
+        ("demo: requests neither answered nor ended honestly", missing, 0, story),
+        ("demo: answers cut silently", silent, 0, ""),
         ("CPU per request at saturation, 1 KB, × hyper-peek", figures["ours request"] / figures["base request"], 1.7,
          f"{figures['ours request']:.1f} / {figures['base request']:.1f} µs"),
         ("CPU per chunk, 400 flat out, × hyper-peek", figures["ours chunk"] / figures["base chunk"], 1.3,

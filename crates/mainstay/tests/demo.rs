@@ -1,0 +1,27 @@
+//! The demo, shortened: every answer is complete or ended honestly, and none is cut silently.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::process::Command;
+
+/// The numbers of the last line: requests, answered, ended honestly, cut silently.
+fn counts(line: &str) -> Vec<u64> {
+    line.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()).map(|n| n.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_demo_answers_or_ends_honestly_and_never_cuts_silently() {
+    let run = Command::new(env!("CARGO_BIN_EXE_mainstay")).args(["demo", "--seconds", "20"]).output().unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{text}\n{}", String::from_utf8_lossy(&run.stderr));
+    let last = text.lines().last().unwrap();
+    assert!(!last.contains("refused"), "{text}");
+    let [requests, answered, honest, silent] = counts(last)[..] else { panic!("{last}") };
+    assert_eq!((answered + honest, silent), (requests, 0), "{text}");
+    // A stream is cut only while the primary cuts streams; its honest end may be counted a second later.
+    for row in text.lines().filter(|row| row.ends_with(" ms")) {
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let honest: u64 = cells[6].parse().unwrap();
+        assert!(honest == 0 || ["primary cuts streams", "primary is well"].contains(&cells[1]), "{row}");
+    }
+}
