@@ -15,6 +15,18 @@ pub(crate) struct Refusal {
     pub(crate) body: Bytes,
 }
 
+impl Refusal {
+    /// A refusal that its provider gives as an answer, in the framing of a streamed one.
+    pub(crate) fn into_stream(self, as_array: bool) -> Self {
+        let framed = |before: &[u8], after: &[u8]| Bytes::from([before, &self.body, after].concat());
+        if as_array {
+            Self { body: framed(b"[", b"]"), ..self }
+        } else {
+            Self { body: framed(b"data: ", b"\r\n\r\n"), content_type: "text/event-stream", ..self }
+        }
+    }
+}
+
 /// What is wrong with a request, in the provider's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invalid {

@@ -131,8 +131,11 @@ impl Turn {
             self.faults = self.faults.iter().map(|fault| as_whole(*fault)).collect();
         }
         let now = self.simulator.wall_clock();
-        if let Some(refusal) = self.faults.iter().find_map(|fault| error::of_fault(dialect, *fault, &model, now)) {
-            return self.refuse(refusal);
+        let of_fault = |fault: &FaultKind| Some((*fault, error::of_fault(dialect, *fault, &model, now)?));
+        if let Some((fault, refusal)) = self.faults.iter().find_map(of_fault) {
+            let is_answer = fault == FaultKind::ContentPolicy400 && refusal.status == 200;
+            let as_array = asked.as_ref().is_ok_and(|asked| asked.as_array);
+            return self.refuse(if is_answer && streams { refusal.into_stream(as_array) } else { refusal });
         }
         let asked = match asked {
             Ok(asked) => asked,

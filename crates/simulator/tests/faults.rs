@@ -77,6 +77,9 @@ async fn refusals_have_their_status_in_every_dialect_streamed_or_not() {
             let expected = if dialect == GEMINI { 200 } else { 400 };
             let response = failing(dialect, "content_policy_400").call(ask(dialect, "hello", stream)).await.unwrap();
             assert_eq!(response.status().as_u16(), expected);
+            let content_type = response.headers()["content-type"].clone();
+            let expected = if dialect == GEMINI && stream { "text/event-stream" } else { "application/json" };
+            assert_eq!(content_type, expected, "{dialect}");
         }
     }
 }
