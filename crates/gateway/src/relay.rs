@@ -140,8 +140,13 @@ impl RelayBody {
             }
             match self.stream.poll_progress(cx) {
                 Poll::Ready(Ok(Progress::Content)) => self.token_arrived(),
-                // Signs of life count neither as content nor as silence of the connection; the idle limit goes on.
-                Poll::Ready(Ok(Progress::Prelude)) => {}
+                // Signs of life are no content: the wait for it goes on, and what was waited is kept although the
+                // caller may be next to be waited for.
+                Poll::Ready(Ok(Progress::Prelude)) => {
+                    if let Some(since) = self.waiting_since.take() {
+                        self.waited += self.clock.now().saturating_since(since);
+                    }
+                }
                 Poll::Ready(Ok(Progress::Complete)) => self.complete(),
                 Poll::Ready(Err(fault)) => self.break_off(&fault),
                 Poll::Pending => match self.poll_limits(cx) {
