@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
 use catalog::{Provider, classify};
 use dialect::StreamShape;
+use dialect::profile::Profile;
 use http::HeaderMap;
 use routing::{PhaseLimits, Start};
 use std::sync::Arc;
@@ -82,15 +83,31 @@ impl Attempt<'_> {
         let altered = prepared.altered;
         let gate = self.gate();
         let ran = tokio::time::timeout_at(self.clock.runtime(gate.at), self.reach(prepared)).await;
-        match ran {
-            Ok(Ok(ready)) => Ok(ready),
-            Ok(Err(fault)) => Err(Failed { fault, altered }),
-            Err(_) => {
-                let mut fault = Fault::timed_out(gate.phase, gate.limit);
-                fault.may_be_billed = true;
-                Err(Failed { fault, altered })
+        let reached = ran.unwrap_or_else(|_| Err(gate.passed()));
+        let shown = match reached {
+            Ok(ready) => self.show(ready).await,
+            Err(fault) => Err(fault),
+        };
+        shown.map_err(|fault| Failed { fault, altered })
+    }
+
+    /// Content that the caller's dialect shows only when it is complete, such as a tool call, does not open the gate:
+    /// as long as nothing was sent, a fault can fail over. Its tokens must keep coming meanwhile.
+    async fn show(&self, mut ready: Ready) -> Result<Ready, Fault> {
+        if let Served::Stream(stream) = &mut ready.answer {
+            let mut gate = self.idle_gate();
+            while !stream.has_begun() {
+                match tokio::time::timeout_at(self.clock.runtime(gate.at), NextProgress(stream)).await {
+                    Ok(progress) => match progress? {
+                        Progress::Content => gate = self.idle_gate(),
+                        Progress::Prelude => {}
+                        Progress::Complete => break,
+                    },
+                    Err(_) => return Err(gate.passed()),
+                }
             }
         }
+        Ok(ready)
     }
 
     fn prepare(&self, connect: Duration) -> Result<Prepared, Fault> {
@@ -112,12 +129,22 @@ impl Attempt<'_> {
         } else {
             (Phase::Response, limits.response)
         };
-        let attempt =
-            Gate { at: limits.attempt_until, phase: Phase::Attempt, limit: limits.attempt_until.saturating_since(now) };
         match limit.map(|limit| Gate { at: now + limit, phase, limit }) {
-            Some(own) if own.at < attempt.at => own,
-            Some(_) | None => attempt,
+            Some(own) => own.or(self.attempt_gate(now)),
+            None => self.attempt_gate(now),
         }
+    }
+
+    /// The limit between two tokens.
+    fn idle_gate(&self) -> Gate {
+        let now = self.clock.now();
+        let limit = self.start.limits.idle;
+        Gate { at: now + limit, phase: Phase::Idle, limit }.or(self.attempt_gate(now))
+    }
+
+    fn attempt_gate(&self, now: Instant) -> Gate {
+        let at = self.start.limits.attempt_until;
+        Gate { at, phase: Phase::Attempt, limit: at.saturating_since(now) }
     }
 
     async fn reach(&self, prepared: Prepared) -> Result<Ready, Fault> {
@@ -153,7 +180,7 @@ impl Attempt<'_> {
         if let Some(kind) = not_a_stream(&reply.headers) {
             let mut held = self.budget.nothing();
             let body = collect(reply.body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held).await.unwrap_or_default();
-            return Err(instead_of_stream(provider, kind, &body));
+            return Err(instead_of_stream(provider, &self.start.target.profile, kind, &body));
         }
         let outbound = dialect::outbound(provider.dialect);
         let reader = if same_dialect {
@@ -245,6 +272,20 @@ struct Gate {
     limit: Duration,
 }
 
+impl Gate {
+    /// Whichever comes first.
+    fn or(self, other: Self) -> Self {
+        if self.at < other.at { self } else { other }
+    }
+
+    /// What it means that the limit passed.
+    fn passed(&self) -> Fault {
+        let mut fault = Fault::timed_out(self.phase, self.limit);
+        fault.may_be_billed = true;
+        fault
+    }
+}
+
 fn finish_of(answer: &canon::Answer) -> Option<(canon::FinishReason, String)> {
     if let Some(block) = &answer.prompt_block {
         return Some((canon::FinishReason::ContentFilter, block.reason.clone()));
@@ -260,17 +301,24 @@ fn not_a_stream(headers: &HeaderMap) -> Option<&str> {
     (essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case("text/html")).then_some(kind)
 }
 
-/// Some providers answer a streamed call with one JSON object: an error inside a 200, or something that is no answer.
-fn instead_of_stream(provider: &Provider, kind: &str, body: &[u8]) -> Fault {
+/// Some providers answer a streamed call with one JSON object: an error inside a 200, a prompt that they refuse, or
+/// something that is no answer.
+fn instead_of_stream(provider: &Provider, profile: &Profile, kind: &str, body: &[u8]) -> Fault {
     match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(value) if value.get("error").is_some() || value.get("code").is_some() => {
             classify::in_body(provider, &value, clock::wall())
         }
-        Ok(_) => Fault::new(
-            FaultClass::BadAnswer,
-            Origin::Body,
-            format!("{} answered a streamed call with `{kind}`", provider.name),
-        ),
+        Ok(_) => {
+            let answer = dialect::outbound(provider.dialect).decode_answer(body, profile);
+            match answer.ok().and_then(|answer| answer.prompt_block) {
+                Some(block) => classify::prompt_blocked(provider, &block),
+                None => Fault::new(
+                    FaultClass::BadAnswer,
+                    Origin::Body,
+                    format!("{} answered a streamed call with `{kind}`", provider.name),
+                ),
+            }
+        }
         Err(_) => classify::unreadable(provider, body),
     }
 }
@@ -327,4 +375,35 @@ async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow, held: &
         }
     }
     Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canon::DialectName;
+
+    fn refused(dialect: DialectName, body: &str) -> Fault {
+        let row = catalog::RawProvider {
+            dialect: Some(dialect),
+            base_url: Some("http://127.0.0.1:1".to_owned()),
+            ..catalog::RawProvider::default()
+        };
+        let provider = catalog::Catalog::builtin().unwrap().with_overrides("sim", row).unwrap();
+        instead_of_stream(&provider, &Profile::default(), "application/json", body.as_bytes())
+    }
+
+    #[test]
+    fn a_blocked_prompt_keeps_its_reason_although_it_does_not_come_as_a_stream() {
+        let fault = refused(DialectName::Gemini, r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"}}"#);
+        assert_eq!(fault.class, FaultClass::ContentBlocked);
+        assert!(fault.message.contains("PROHIBITED_CONTENT"), "{}", fault.message);
+    }
+
+    #[test]
+    fn json_in_the_place_of_a_stream_is_an_error_it_states_or_a_bad_answer() {
+        let stated = refused(DialectName::OpenaiChat, r#"{"error":{"message":"slow","type":"server_error"}}"#);
+        assert_eq!(stated.class, FaultClass::ServerError);
+        let other = refused(DialectName::OpenaiChat, r#"{"hello":"world"}"#);
+        assert_eq!(other.class, FaultClass::BadAnswer);
+    }
 }

@@ -69,7 +69,7 @@ pub(crate) enum Reader {
 pub(crate) enum Progress {
     /// Signs of life, nothing of the answer yet: the gate stays shut. Carries no content.
     Prelude,
-    /// Content: something to send.
+    /// Content. It can be sent, unless the caller's dialect shows it only when it is complete.
     Content,
     /// The stream ended as its protocol says.
     Complete,
@@ -90,6 +90,8 @@ pub(crate) struct Stream {
     ended: bool,
     /// The finish reason was seen: only usage and the terminator may follow.
     finished: bool,
+    /// Content is in the output, or was: an encoder may hold a tool call back until it is complete.
+    shown: bool,
     /// `content_blocked: next`: a blocked answer without content is a fault.
     blocked_is_fault: bool,
     /// The terminator is kept back, so that the trace can go before it.
@@ -119,6 +121,7 @@ impl Stream {
             facts: Facts::default(),
             ended: false,
             finished: false,
+            shown: false,
             blocked_is_fault,
             hold_terminator: false,
             terminator: BytesMut::new(),
@@ -146,6 +149,11 @@ impl Stream {
     /// Bytes waiting to go.
     pub(crate) fn output_len(&self) -> usize {
         self.out.len()
+    }
+
+    /// Whether the caller would see anything of the answer by now, if only its end.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.shown || self.finished
     }
 
     /// Whether the finish reason was seen; after it only usage and the terminator may follow, within a second.
@@ -269,6 +277,7 @@ impl Stream {
         } else if shown {
             self.out.extend_from_slice(&frame.raw);
             self.facts.events += 1;
+            self.shown |= is_content;
         }
         self.facts.content |= is_content;
         Ok(is_content || self.finished)
@@ -311,8 +320,10 @@ impl Stream {
             if let Reader::Translated { encoder, .. } = &mut self.reader {
                 let hold = self.hold_terminator && event == Event::Done;
                 let out = if hold { &mut self.terminator } else { &mut self.out };
+                let before = out.len();
                 encoder.encode(&event, out, &mut self.facts.drops);
                 self.facts.events += 1;
+                self.shown |= is_content && out.len() > before;
             }
         }
         Ok(content || self.finished)
