@@ -40,8 +40,8 @@ pub struct Request {
     pub metadata: Map<String, Value>,
     /// `service_tier`, as written.
     pub service_tier: Option<String>,
-    /// Top-level fields of the source dialect with no canonical form. An encoder of the same dialect writes them back,
-    /// any other drops and reports them.
+    /// Fields of the source dialect with no canonical form: top-level ones by name, or any by their path, as the dialect
+    /// documents. An encoder of the same dialect writes them back, any other drops and reports them.
     pub extra: Map<String, Value>,
     /// The dialect `extra` belongs to.
     pub extra_dialect: Option<DialectName>,

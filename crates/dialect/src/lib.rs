@@ -13,6 +13,7 @@ pub mod openai_chat;
 
 pub mod envelope;
 pub mod hint;
+mod place;
 pub mod profile;
 pub mod scan;
 pub mod splice;

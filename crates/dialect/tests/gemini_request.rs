@@ -124,31 +124,31 @@ fn a_wrong_type_is_named_with_its_place_and_what_was_expected() {
         (json!({}), "missing_field", "contents", "turns"),
         (json!({"contents": [{"role": "assistant", "parts": []}]}), "invalid_value", "contents[0].role", "\"model\""),
         (
-            json!({"contents": [{"parts": []}], "generationConfig": {"maxOutputTokens": 1.5}}),
+            json!({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"maxOutputTokens": 1.5}}),
             "invalid_type",
             "generationConfig.maxOutputTokens",
             "an integer",
         ),
         (
-            json!({"contents": [{"parts": []}], "generationConfig": {"topP": true}}),
+            json!({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"topP": true}}),
             "invalid_type",
             "generationConfig.topP",
             "a number",
         ),
         (
-            json!({"contents": [{"parts": []}], "tools": [{"functionDeclarations": [{}]}]}),
+            json!({"contents": [{"parts": [{"text": "x"}]}], "tools": [{"functionDeclarations": [{}]}]}),
             "missing_field",
             "tools[0].functionDeclarations[0].name",
             "name",
         ),
         (
-            json!({"contents": [{"parts": []}], "toolConfig": {"functionCallingConfig": {"mode": "SOME"}}}),
+            json!({"contents": [{"parts": [{"text": "x"}]}], "toolConfig": {"functionCallingConfig": {"mode": "SOME"}}}),
             "invalid_value",
             "toolConfig.functionCallingConfig.mode",
             "\"AUTO\"",
         ),
         (
-            json!({"contents": [{"parts": []}], "generationConfig": {"topK": 1, "top_k": 1}}),
+            json!({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"topK": 1, "top_k": 1}}),
             "duplicate_key",
             "generationConfig.topK",
             "one of them",
@@ -204,8 +204,52 @@ fn what_has_no_canonical_form_keeps_its_path_and_goes_back_to_its_place() {
 fn a_hostile_key_costs_no_stack() {
     let key = "a.".repeat(200_000);
     let request = decode(&json!({"contents": [{"parts": [{"text": "x"}]}], key.as_str(): 1})).unwrap();
-    let (_, drops) = encode(&request, &Profile::default());
-    assert_eq!(drops, [key]);
+    let (again, drops) = encode(&request, &Profile::default());
+    assert_eq!((&again[key.as_str()], drops.len()), (&json!(1), 0));
+}
+
+#[test]
+fn a_key_that_looks_like_a_path_is_no_path() {
+    let body = json!({
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+        "generationConfig": {"temperature": 0.5, "a.b": {"c": 1}, "": 2},
+        "generationConfig.maxOutputTokens": 100_000,
+        "contents[0].role": "model", ".model": "other", "": 3, "[": 4, "[\"store\"]": 5
+    });
+    let request = decode(&body).unwrap();
+    assert_eq!(request.max_output_tokens, None);
+    let (again, drops) = encode(&request, &Profile::default());
+    assert_eq!((again, drops.len()), (body, 0));
+    let foreign = Request { extra_dialect: Some(DialectName::OpenaiChat), ..request };
+    let (_, drops) = encode(&foreign, &Profile::default());
+    assert_eq!(drops.len(), 8, "{drops:?}");
+    for path in [r#"["generationConfig.maxOutputTokens"]"#, r#"generationConfig["a.b"]"#, r#"[""]"#] {
+        assert!(drops.iter().any(|drop| drop == path), "{path} in {drops:?}");
+    }
+}
+
+#[test]
+fn a_users_turn_without_parts_is_refused_and_a_models_is_left_out() {
+    let said = json!({"role": "user", "parts": [{"text": "hi"}]});
+    for (contents, missing) in [
+        (json!([{"pats": [{"text": "hi"}]}]), "contents[0].parts"),
+        (json!([said, {"role": "model"}, {"role": "user", "parts": []}]), "contents[2].parts"),
+        (json!([{"role": "user", "parts": [{}]}]), "contents[0].parts"),
+        (json!([{"role": "model"}]), "contents[0].parts"),
+    ] {
+        let bad = decode(&json!({"contents": contents})).unwrap_err();
+        assert_eq!((bad.code, bad.parameter.as_deref()), ("missing_field", Some(missing)), "{contents}");
+    }
+    let request = decode(&json!({"contents": [said, {"role": "model"}, {"role": "model", "parts": []}]})).unwrap();
+    assert_eq!(encode(&request, &Profile::default()), (json!({"contents": [said]}), vec![]));
+}
+
+#[test]
+fn a_request_that_says_nothing_is_not_sent() {
+    for request in [openai(vec![message(Role::User, vec![Part::text("")])]), openai(vec![])] {
+        let refused = Gemini.encode_request(&request, "m", &Profile::default(), &mut Drops::new()).unwrap_err();
+        assert_eq!(refused.path, "messages");
+    }
 }
 
 #[test]

@@ -120,6 +120,17 @@ fn every_field_of_a_request_is_read() {
 }
 
 #[test]
+fn a_key_that_looks_like_a_path_is_no_path() {
+    let body = json!({
+        "model": "target", "messages": [{"role": "user", "content": "hi", "content.text": 1}],
+        ".temperature": 0, "messages[0].role": "system", "": 1
+    });
+    let request = decode(&body);
+    assert_eq!(request.sampling.temperature, None);
+    assert_eq!(encode(&request, &Profile::default()), (body, vec![]));
+}
+
+#[test]
 fn deprecated_functions_are_tools() {
     let request = decode(&json!({"model": "m", "messages": [
         {"role": "user", "content": "hi"},

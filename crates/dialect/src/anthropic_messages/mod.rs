@@ -8,7 +8,8 @@
 //!
 //! - **Unknown fields inside the body** (a tool's `defer_loading`, a block's `caller`) have no canonical place. The
 //!   decoder keeps each in `Request::extra` under its path (`tools[0].defer_loading`): this dialect's encoder writes it
-//!   back to where it stood, every other one reports that very path as dropped.
+//!   back to where it stood, every other one reports that very path as dropped. A key of the caller's that looks like a
+//!   path stands quoted (`["tools[0].strict"]`) and goes back as the one key it was.
 //! - **Reasoning of another vendor** is shown as a `thinking` block with an empty signature. An empty signature marks
 //!   the block as unsigned: read back from a history it is no [`canon::ProviderBound`] and never reaches a Claude.
 //! - **Tool names** a Claude rejects are escaped (`a.b` → `a_x2E_b`) and unescaped in its answers.

@@ -1,6 +1,6 @@
 //! Reading a caller's JSON field by field, with errors that name the place, what stood there and what was expected.
 
-use crate::BadRequest;
+use crate::{BadRequest, place};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -31,8 +31,10 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Path::Root => Ok(()),
-            Path::Key(Path::Root, key) => f.write_str(key),
-            Path::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Path::Key(parent, key) => {
+                parent.fmt(f)?;
+                place::write_key(f, key, matches!(parent, Path::Root))
+            }
             Path::Index(parent, index) => write!(f, "{parent}[{index}]"),
         }
     }

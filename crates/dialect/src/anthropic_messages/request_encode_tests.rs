@@ -452,6 +452,37 @@ fn kept_fields_go_back_to_their_places_in_the_same_dialect_and_are_reported_in_a
 }
 
 #[test]
+fn a_key_that_looks_like_a_path_is_no_path() {
+    let body = json!({
+        "model": "m", "max_tokens": 5, ".model": "other", ".temperature": 0, "messages[0].role": "assistant",
+        "thinking.type": "enabled", "metadata.user_id": "u", "": 1, "tools[0].defer_loading": true,
+        "tools": [{"name": "t", "input_schema": {"type": "object"}, "a.b": 1, "": 2, "[0]": 3}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "source.x": 1}], "content[0].text": 4}]
+    });
+    let mut request = crate::anthropic_messages::request_decode::decode(body.to_string().as_bytes()).unwrap();
+    assert_eq!((request.sampling.temperature, request.user.as_deref()), (None, None));
+    let (mut again, drops) = write(&request);
+    assert_eq!(again["model"], "claude");
+    again["model"] = json!("m");
+    assert_eq!((again, drops.len()), (body, 0));
+    request.extra_dialect = Some(DialectName::OpenaiChat);
+    let (_, drops) = write(&request);
+    assert_eq!(drops.len(), 12, "{drops:?}");
+    for path in [r#"[".temperature"]"#, r#"tools[0]["a.b"]"#, r#"messages[0].content[0]["source.x"]"#, r#"[""]"#] {
+        assert!(drops.iter().any(|drop| drop == path), "{path} in {drops:?}");
+    }
+}
+
+#[test]
+fn a_kept_field_that_the_written_one_overrules_is_reported() {
+    let mut request = asks(vec![says(Role::User, "hi")]);
+    request.extra_dialect = Some(DIALECT);
+    request.extra.insert("max_tokens".to_owned(), json!(1));
+    let (body, drops) = write(&request);
+    assert_eq!((&body["max_tokens"], drops), (&json!(4096), vec!["max_tokens".to_owned()]));
+}
+
+#[test]
 fn a_profile_drops_and_renames_top_level_fields() {
     let mut request = asks(vec![says(Role::User, "hi")]);
     request.stop = vec!["END".to_owned(), " ".to_owned(), "STOP".to_owned()];

@@ -69,6 +69,13 @@ impl TurnEncoder<'_> {
             // Gemini answers nobody: instructions alone become the user's turn.
             turns.push(Turn { role: "user", parts: std::mem::take(&mut system) });
         }
+        if turns.is_empty() {
+            // Only empty texts, or parts that were dropped: Gemini rejects a request without a turn.
+            return Err(Inexpressible {
+                path: "messages".to_owned(),
+                reason: "nothing is left that gemini can be asked",
+            });
+        }
         if !self.own {
             order_results(&mut turns);
             if turns.first().is_some_and(|t| t.role == "model") {

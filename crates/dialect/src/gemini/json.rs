@@ -1,6 +1,6 @@
 //! Reading protobuf JSON: places for error messages, both spellings of a key, lenient scalars.
 
-use crate::BadRequest;
+use crate::{BadRequest, place};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -42,10 +42,8 @@ impl fmt::Display for At<'_> {
         match self.segment {
             Segment::Root => Ok(()),
             Segment::Key(key) => {
-                if self.parent.is_some_and(|p| p.parent.is_some()) {
-                    f.write_str(".")?;
-                }
-                f.write_str(key)
+                let first = self.parent.is_none_or(|parent| parent.parent.is_none());
+                place::write_key(f, key, first)
             }
             Segment::Index(index) => write!(f, "[{index}]"),
         }

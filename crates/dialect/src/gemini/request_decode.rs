@@ -8,7 +8,7 @@ use super::schema::to_json_schema;
 use super::turn_decode::TurnDecoder;
 use super::words::Enumeration;
 use crate::{BadRequest, PathFacts};
-use canon::{DialectName, Effort, OutputFormat, Request, SafetySetting, Tool, ToolChoice, ToolKind};
+use canon::{DialectName, Effort, OutputFormat, Request, Role, SafetySetting, Tool, ToolChoice, ToolKind};
 use serde_json::{Map, Value, json};
 
 /// Reads a request.
@@ -65,10 +65,19 @@ fn turns(map: &mut Map<String, Value>, request: &mut Request) -> Result<(), BadR
     if contents.is_empty() {
         return Err(missing(&contents_at.index(0), "a turn"));
     }
+    let mut some = false;
     for (i, value) in contents.into_iter().enumerate() {
-        request.messages.push(decoder.turn(value, false, &contents_at.index(i))?);
+        let at = contents_at.index(i);
+        let turn = decoder.turn(value, false, &at)?;
+        if !turn.parts.is_empty() {
+            some = true;
+            request.messages.push(turn);
+        } else if turn.role == Role::User {
+            return Err(missing(&at.key("parts"), "at least one part"));
+        }
+        // A model that had nothing to say (cut off, blocked) is often kept so in a history: it says nothing here either.
     }
-    Ok(())
+    if some { Ok(()) } else { Err(missing(&contents_at.index(0).key("parts"), "at least one part")) }
 }
 
 fn tools(value: Value, request: &mut Request, at: &At<'_>) -> Result<(), BadRequest> {

@@ -4,8 +4,9 @@ use super::contents_encode::{TurnEncoder, Turns};
 use super::json::snake;
 use super::names;
 use super::schema::is_empty_object;
-use crate::Inexpressible;
+use crate::place::Step;
 use crate::profile::{GeminiThinking, Profile};
+use crate::{Inexpressible, place};
 use bytes::Bytes;
 use canon::{DialectName, Drops, Effort, OutputFormat, Request, Tool, ToolChoice, ToolKind};
 use serde_json::{Map, Value, json};
@@ -13,9 +14,6 @@ use std::collections::HashMap;
 
 /// Most stop sequences Gemini takes.
 const MOST_STOPS: usize = 5;
-
-/// Dots in the path of a leftover (`toolConfig.functionCallingConfig.x`); a caller's own key may hold any number.
-const DEEPEST: usize = 3;
 
 /// Writes a body.
 pub(super) fn encode(request: &Request, profile: &Profile, drops: &mut Drops) -> Result<Bytes, Inexpressible> {
@@ -321,7 +319,7 @@ impl Encoder<'_> {
         for (key, value) in &self.request.extra {
             if !self.own {
                 self.drops.add(key.clone(), "a field only its own dialect has");
-            } else if key.contains('[') || key.matches('.').count() > DEEPEST || !put(&mut self.root, key, value) {
+            } else if !put(&mut self.root, key, value) {
                 self.drops.add(key.clone(), "its place in the translated request is not known");
             }
         }
@@ -365,16 +363,22 @@ fn effort_of(budget: i64) -> Option<Effort> {
     }
 }
 
-/// Puts a leftover back under its path; `false` when something stands in its way.
+/// Puts a leftover back under its path; `false` when it stood in a list, or something stands in its way.
 fn put(root: &mut Map<String, Value>, path: &str, value: &Value) -> bool {
-    let Some((head, tail)) = path.split_once('.') else {
-        root.insert(path.to_owned(), value.clone());
-        return true;
-    };
-    match root.entry(head.to_owned()).or_insert_with(|| Value::Object(Map::new())) {
-        Value::Object(inner) => put(inner, tail, value),
-        _ => false,
+    if place::steps(path).any(|step| step == Step::Index) {
+        return false;
     }
+    let (object, field) = place::split_last(path);
+    let mut inner = root;
+    for step in place::steps(object) {
+        let Step::Key(key) = step else { return false };
+        let Value::Object(next) = inner.entry(key.into_owned()).or_insert_with(|| Value::Object(Map::new())) else {
+            return false;
+        };
+        inner = next;
+    }
+    inner.insert(field.into_owned(), value.clone());
+    true
 }
 
 /// Takes a field out by its path, in either spelling; whether it was there.
