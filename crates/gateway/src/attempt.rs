@@ -6,7 +6,7 @@
 use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
-use crate::memory::{ByteBudget, Held};
+use crate::memory::{ByteBudget, Held, no_room};
 use crate::stream::{Facts, NextProgress, Progress, Reader, Stream, finish_fault};
 use crate::wire::{self, Prepared};
 use bytes::{Bytes, BytesMut};
@@ -346,11 +346,7 @@ async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow, held: &
         };
         let Ok(data) = frame.into_data() else { continue };
         if !held.grow(data.len()) {
-            return Err(Fault::new(
-                FaultClass::BadAnswer,
-                Origin::Mainstay,
-                "the gateway holds as many bytes as it may",
-            ));
+            return Err(no_room(FaultClass::BadAnswer));
         }
         match first.take() {
             None if whole.is_empty() => first = Some(data),

@@ -307,8 +307,8 @@ impl Commit {
     }
 
     fn headers(&self, headers: &mut HeaderMap, from: &HeaderMap, same: bool, facts: &Facts) {
-        if same {
-            respond::cross(from, headers);
+        if let Some(served) = self.machine.served_by().filter(|_| same) {
+            respond::cross(&served.target.provider, from, headers);
         }
         who_was_asked(headers, &self.machine);
         headers.insert(names::CACHE, HeaderValue::from_static("none"));

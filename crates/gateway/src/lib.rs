@@ -138,6 +138,11 @@ impl Gateway {
         })
     }
 
+    /// With this many bytes for everything exchanges hold, instead of a quarter of the memory.
+    pub fn with_byte_budget(self, bytes: usize) -> Self {
+        Self { budget: ByteBudget::new(bytes), ..self }
+    }
+
     /// Puts a new configuration in force; exchanges under way keep theirs.
     ///
     /// # Errors

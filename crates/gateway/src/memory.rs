@@ -3,6 +3,7 @@
 //! Beyond it admission answers 503 with `retry-after`, so that a flood of large prompts sheds load instead of being
 //! killed by the operating system.
 
+use canon::{Fault, FaultClass, Origin, Scope};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,6 +76,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// The fault of an answer that the budget has no room for. It says nothing about the target.
+pub(crate) fn no_room(class: FaultClass) -> Fault {
+    let scope = Scope::Request;
+    Fault { scope, ..Fault::new(class, Origin::Mainstay, "the gateway holds as many bytes as it may") }
 }
 
 /// A quarter of the memory this process may use: the smaller of the machine's and the control group's.

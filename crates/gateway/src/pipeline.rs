@@ -168,7 +168,7 @@ impl Gateway {
         match drive::drive(self, current, planned, seed).await {
             Driven::Answered(response) => response,
             Driven::GaveUp { error, headers } => {
-                let mut response = respond::error(dialect, &error);
+                let mut response = respond::final_error(dialect, &error);
                 response.headers_mut().extend(headers);
                 response
             }

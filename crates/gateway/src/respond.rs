@@ -5,6 +5,7 @@ use crate::readers::lock;
 use crate::relay::RelayBody;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops};
+use catalog::Provider;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
@@ -78,18 +79,30 @@ pub(crate) mod names {
     pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 }
 
-/// Provider headers a caller of the same dialect reads: limits, ids, processing times. Nothing else crosses.
-const CROSSING: [&str; 5] = ["x-ratelimit-", "anthropic-ratelimit-", "openai-", "request-id", "retry-after"];
+/// What no allow-list opens: the connection's own headers, what the gateway says of the body it sends, and its own.
+const NEVER_CROSSING: [&str; 14] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "content-encoding",
+    "content-type",
+    "set-cookie",
+    "www-authenticate",
+    "x-request-id",
+];
 
-/// Copies what may cross from a provider's answer.
-pub(crate) fn cross(from: &HeaderMap, to: &mut HeaderMap) {
+/// Copies what may cross from a provider's answer to a caller of its dialect, by the catalogue's allow-list.
+pub(crate) fn cross(provider: &Provider, from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         let text = name.as_str();
-        // Organisation and project name the operator's account, which is none of the caller's business.
-        if text == "openai-organization" || text == "openai-project" {
-            continue;
-        }
-        if CROSSING.iter().any(|prefix| text.starts_with(prefix)) {
+        let never = NEVER_CROSSING.contains(&text) || text.starts_with("x-mainstay-");
+        if !never && provider.passes_response_header(text) {
             to.append(name.clone(), value.clone());
         }
     }
@@ -147,6 +160,13 @@ pub(crate) fn error(dialect: DialectName, error: &CallerError) -> Response<Gatew
     response
 }
 
+/// The end of an exchange that tried what there was: an SDK that tries again by itself would only repeat all of it.
+pub(crate) fn final_error(dialect: DialectName, of: &CallerError) -> Response<GatewayBody> {
+    let mut response = error(dialect, of);
+    response.headers_mut().insert(names::SHOULD_RETRY, HeaderValue::from_static("false"));
+    response
+}
+
 /// A JSON answer of the gateway itself.
 pub(crate) fn json(value: &serde_json::Value) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::whole(value.to_string()));
@@ -157,25 +177,6 @@ pub(crate) fn json(value: &serde_json::Value) -> Response<GatewayBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_listed_provider_headers_cross() {
-        let mut from = HeaderMap::new();
-        for (name, value) in [
-            ("x-ratelimit-remaining-requests", "9"),
-            ("openai-organization", "org-1"),
-            ("openai-processing-ms", "12"),
-            ("set-cookie", "a=b"),
-            ("server", "cloud"),
-        ] {
-            from.insert(name, HeaderValue::from_static(value));
-        }
-        let mut to = HeaderMap::new();
-        cross(&from, &mut to);
-        let mut names: Vec<_> = to.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["openai-processing-ms", "x-ratelimit-remaining-requests"]);
-    }
 
     #[test]
     fn a_refusal_that_may_pass_later_tells_sdks_not_to_retry_by_themselves() {

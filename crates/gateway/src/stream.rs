@@ -5,7 +5,7 @@
 //! content, [`crate::relay`] from there on.
 
 use crate::clock;
-use crate::memory::Held;
+use crate::memory::{Held, no_room};
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
@@ -222,11 +222,7 @@ impl Stream {
     fn account(&mut self) -> Result<(), Fault> {
         let unfinished = self.decoder.buffered();
         if unfinished > UNACCOUNTED && !self.held.grow_to(unfinished) {
-            return Err(Fault::new(
-                FaultClass::StreamBroken,
-                Origin::Mainstay,
-                "the gateway holds as many bytes as it may",
-            ));
+            return Err(no_room(FaultClass::StreamBroken));
         }
         Ok(())
     }

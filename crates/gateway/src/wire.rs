@@ -11,6 +11,30 @@ use std::sync::Arc;
 use std::time::Duration;
 use upstream::{Call, Endpoint};
 
+/// What no allow-list opens: who the caller is, the connection's own headers, and what the gateway says of its body.
+const NEVER_CROSSING: [&str; 20] = [
+    "authorization",
+    "x-api-key",
+    "x-goog-api-key",
+    "api-key",
+    "cookie",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+    "content-length",
+    "content-encoding",
+    "content-type",
+    "idempotency-key",
+];
+
 /// A call ready to be sent, and what was lost on the way.
 pub(crate) struct Prepared {
     /// The call.
@@ -85,9 +109,14 @@ fn headers(
     }
     if same_dialect {
         // By the catalogue's allow-list. Credentials, cookies and what a client library says about itself stay here.
-        for (name, value) in &inquiry.headers {
-            if target.provider.passes_request_header(name.as_str()) {
-                headers.insert(name.clone(), value.clone());
+        for name in inquiry.headers.keys() {
+            let text = name.as_str();
+            if NEVER_CROSSING.contains(&text) || !target.provider.passes_request_header(text) {
+                continue;
+            }
+            headers.remove(name);
+            for value in inquiry.headers.get_all(name) {
+                headers.append(name.clone(), value.clone());
             }
         }
     }
