@@ -9,7 +9,7 @@ use health::Health;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
-use simulator::{Ended, FaultKind, FaultRule, InMemory, Pace, Provider, Simulator};
+use simulator::{FaultKind, FaultRule, InMemory, Pace, Provider, Simulator};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,14 +147,6 @@ pub(crate) fn rule(fault: &str) -> FaultRule {
 /// When each request reached a provider.
 pub(crate) fn times(simulator: &Simulator) -> Vec<Duration> {
     simulator.journal().iter().map(|entry| entry.at).collect()
-}
-
-/// Whether the newest request of a provider was cancelled, and when.
-pub(crate) fn cancelled_at(simulator: &Simulator) -> Option<Duration> {
-    match simulator.journal().last()?.ended {
-        Ended::Cancelled { at } => Some(at),
-        Ended::Open | Ended::Complete { .. } | Ended::Broken { .. } => None,
-    }
 }
 
 /// An answer, read to its end.

@@ -1,5 +1,7 @@
 //! A gateway over simulated providers, in memory on virtual time or behind a real socket.
 
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
+
 pub(crate) mod memory;
 pub(crate) mod sockets;
 pub(crate) mod transports;

@@ -1,0 +1,13 @@
+//! Essentials of a proxy that is trusted: one test a sentence, named as the sentence.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod connections;
+mod hang_up;
+mod headers;
+mod permits;
+mod streams;
