@@ -100,8 +100,7 @@ async fn a_callers_fault_is_told_at_once_and_never_opens_anything() {
         let world = Plan::of(dialect).build();
         let mut bad = body(dialect, "Hello");
         match dialect {
-            DialectName::OpenaiChat => bad["temperature"] = json!(99),
-            DialectName::AnthropicMessages => bad["temperature"] = json!(99),
+            DialectName::OpenaiChat | DialectName::AnthropicMessages => bad["temperature"] = json!(99),
             DialectName::Gemini => bad["generationConfig"] = json!({"temperature": 99}),
         }
         for stream in [false, true] {

@@ -54,7 +54,7 @@ async fn refused(wire: &mut Wire, dialect: DialectName) {
     let (_, body) = text.split_once("\r\n\r\n").unwrap();
     let start = body.find('{').unwrap();
     let end = body.rfind('}').unwrap();
-    let error = serde_json::from_str(&body[start..=end]).unwrap();
+    let error = serde_json::from_str(body.get(start..=end).unwrap()).unwrap();
     assert!(is_error_of(dialect, &error), "{dialect}: {text}");
 }
 

@@ -140,7 +140,7 @@ impl Wire {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) async fn to_end(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         self.until(|_| false).await
     }
 
