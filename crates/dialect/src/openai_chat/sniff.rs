@@ -165,10 +165,11 @@ impl ChatSniffer {
     }
 
     fn take_usage(&mut self, stated: &RawValue, sniffed: &mut Sniffed) {
-        if let Ok(stated) = serde_json::from_str::<Map<String, Value>>(stated.get())
-            && !stated.is_empty()
+        let empty = stated.get().trim_start_matches(['{', ' ']).starts_with('}');
+        if let Ok(figures) = serde_json::from_str::<usage::Stated>(stated.get())
+            && !empty
         {
-            self.usage.update(&usage::decode(&stated, self.reasoning_outside_output));
+            self.usage.update(&figures.settle(self.reasoning_outside_output));
             sniffed.usage = Some(self.usage.clone());
         }
     }
