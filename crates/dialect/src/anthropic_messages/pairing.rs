@@ -19,7 +19,7 @@ struct Results {
 }
 
 impl Results {
-    fn take_from(turns: &mut [Turn]) -> Self {
+    fn take_from(turns: &mut [Turn], drops: &mut Drops) -> Self {
         let mut by_turn = Vec::with_capacity(turns.len());
         let mut by_id: HashMap<String, VecDeque<(usize, usize)>> = HashMap::new();
         for (turn_index, turn) in turns.iter_mut().enumerate() {
@@ -34,7 +34,11 @@ impl Results {
                         }
                         here.push(Some(result));
                     }
-                    Block::Result(result) => turn.blocks.extend(as_text(&result)),
+                    Block::Result(result) => {
+                        drops.add(result.path.clone(), "a tool result in an assistant turn was written as text");
+                        // Whatever else it holds may stand in user turns only.
+                        turn.blocks.extend(as_text(&result).into_iter().filter(is_text));
+                    }
                     block => turn.blocks.push(block),
                 }
             }
@@ -74,7 +78,7 @@ pub(super) fn pair(turns: &mut Vec<Turn>, drops: &mut Drops) {
     if turns.last().is_some_and(|last| last.assistant && has_call(last)) {
         turns.push(Turn { assistant: false, blocks: Vec::new() });
     }
-    let mut results = Results::take_from(turns);
+    let mut results = Results::take_from(turns, drops);
     let calls_by_id = turns_of_calls(turns);
     let mut answers: Vec<Vec<Block>> = turns.iter().map(|_| Vec::new()).collect();
     for (turn_index, turn) in turns.iter().enumerate() {
@@ -169,4 +173,8 @@ fn as_text(result: &PendingResult) -> Vec<Block> {
         blocks.extend(content.iter().cloned().map(Block::Plain));
     }
     blocks
+}
+
+fn is_text(block: &Block) -> bool {
+    matches!(block, Block::Plain(value) if value.get("type").is_some_and(|kind| kind == "text"))
 }

@@ -141,6 +141,18 @@ fn a_result_behind_another_answer_is_moved_next_to_its_call() {
 }
 
 #[test]
+fn a_result_in_an_assistant_turn_is_reported_and_its_pictures_stay_out() {
+    let Part::ToolResult(mut result) = answers(Some("c"), None, "r") else { panic!() };
+    let source = MediaSource::Url("https://x/y.png".to_owned());
+    result.parts.push(Part::Image(Media { media_type: None, source, detail: None, cache: None }));
+    let request = asks(vec![says(Role::User, "hi"), turn(Role::Assistant, vec![Part::ToolResult(result)])]);
+    let (body, drops) = write(&request);
+    let content = json!([{"type": "text", "text": "Result of a tool call, id c:"}, {"type": "text", "text": "r"}]);
+    assert_eq!(body["messages"][1], json!({"role": "assistant", "content": content}));
+    assert_eq!(drops, ["messages[1].content[0]"]);
+}
+
+#[test]
 fn a_missing_result_is_filled_in_as_an_error_and_an_orphan_becomes_text() {
     let request = Request {
         tools: vec![tool("f")],
