@@ -7,7 +7,7 @@ use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
 use crate::memory::{ByteBudget, Held, no_room};
-use crate::stream::{Facts, NextProgress, Progress, Reader, Stream, finish_fault};
+use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Stream, finish_fault};
 use crate::wire::{self, Prepared};
 use bytes::{Bytes, BytesMut};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
@@ -184,7 +184,11 @@ impl Attempt<'_> {
         }
         let outbound = dialect::outbound(provider.dialect);
         let reader = if same_dialect {
-            Reader::Same { sniffer: outbound.sniffer(&self.start.target.profile), show_usage: self.shape.usage }
+            Reader::Same {
+                sniffer: outbound.sniffer(&self.start.target.profile),
+                show_usage: self.shape.usage,
+                framing: Framing::new(self.shape.json_array),
+            }
         } else {
             Reader::Translated {
                 decoder: outbound.stream_decoder(&self.start.target.profile),

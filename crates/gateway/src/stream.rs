@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::memory::{Held, no_room};
 use bytes::{Bytes, BytesMut};
-use canon::{Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
+use canon::{DialectName, Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
 use dialect::sse::{self, Decoder, Frame};
 use dialect::{Sniffer, StreamDecoder, StreamEncoder, StreamEnd};
@@ -52,6 +52,8 @@ pub(crate) enum Reader {
         sniffer: Box<dyn Sniffer>,
         /// Usage reports go to the caller too.
         show_usage: bool,
+        /// What stands around the events.
+        framing: Framing,
     },
     /// Another dialect: through canonical events.
     Translated {
@@ -62,6 +64,47 @@ pub(crate) enum Reader {
         /// Events of the frame at hand; kept to save the allocation.
         events: Vec<Event>,
     },
+}
+
+/// What stands around the events that pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// What the provider put there.
+    Received,
+    /// Elements of one JSON array, as Gemini streams to those who do not ask for events.
+    Array {
+        /// The first element is written.
+        begun: bool,
+    },
+}
+
+impl Framing {
+    /// Events as they come, or an array.
+    pub(crate) fn new(is_array: bool) -> Self {
+        if is_array { Self::Array { begun: false } } else { Self::Received }
+    }
+
+    fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
+        match self {
+            Self::Received => out.extend_from_slice(&frame.raw),
+            Self::Array { .. } => self.element(&frame.data, out),
+        }
+    }
+
+    fn element(&mut self, json: &[u8], out: &mut BytesMut) {
+        let before: &[u8] = if *self == (Self::Array { begun: false }) { b"[" } else { b",\r\n" };
+        out.extend_from_slice(before);
+        out.extend_from_slice(json);
+        *self = Self::Array { begun: true };
+    }
+
+    fn close(self, out: &mut BytesMut) {
+        match self {
+            Self::Received => {}
+            Self::Array { begun: true } => out.extend_from_slice(b"]"),
+            Self::Array { begun: false } => out.extend_from_slice(b"[]"),
+        }
+    }
 }
 
 /// What a poll brought.
@@ -212,7 +255,11 @@ impl Stream {
     /// Ends the caller's stream with the dialect's error event and no terminator.
     pub(crate) fn fail(&mut self, encoder: &mut dyn StreamEncoder, error: &canon::CallerError) {
         match &mut self.reader {
-            Reader::Same { .. } => encoder.fail(error, &mut self.out),
+            Reader::Same { framing: Framing::Received, .. } => encoder.fail(error, &mut self.out),
+            Reader::Same { framing, .. } => {
+                framing.element(&dialect::inbound(DialectName::Gemini).encode_error(error), &mut self.out);
+                framing.close(&mut self.out);
+            }
             Reader::Translated { encoder, .. } => encoder.fail(error, &mut self.out),
         }
         self.ended = true;
@@ -242,7 +289,7 @@ impl Stream {
     }
 
     fn pass(&mut self, frame: &Frame) -> Result<bool, Fault> {
-        let Reader::Same { sniffer, show_usage } = &mut self.reader else { return Ok(false) };
+        let Reader::Same { sniffer, show_usage, .. } = &mut self.reader else { return Ok(false) };
         let sniffed = sniffer.sniff(frame);
         if sniffed.malformed {
             self.facts.malformed += 1;
@@ -271,7 +318,9 @@ impl Stream {
         if self.hold_terminator && only_terminator {
             self.terminator.extend_from_slice(&frame.raw);
         } else if shown {
-            self.out.extend_from_slice(&frame.raw);
+            if let Reader::Same { framing, .. } = &mut self.reader {
+                framing.write(frame, &mut self.out);
+            }
             self.facts.events += 1;
             self.shown |= is_content;
         }
@@ -384,6 +433,9 @@ impl Stream {
         }
         if !self.finished {
             return Err(Fault::new(FaultClass::StreamBroken, Origin::Body, "the stream ended without a finish reason"));
+        }
+        if let Reader::Same { framing, .. } = &self.reader {
+            framing.close(&mut self.out);
         }
         self.ended = true;
         Ok(())
