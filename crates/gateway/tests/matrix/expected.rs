@@ -11,6 +11,8 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) streamed: bool,
+    /// Gemini's caller wants one JSON array instead of events.
+    pub(crate) as_array: bool,
     pub(crate) caller: DialectName,
     pub(crate) primary: DialectName,
 }

@@ -64,7 +64,11 @@ fn cells() -> Vec<Cell> {
             for primary in DialectName::ALL {
                 for (place, caller) in DialectName::ALL.into_iter().enumerate() {
                     let fallback = DialectName::ALL[(number + place + usize::from(streamed)) % DialectName::ALL.len()];
-                    all.push(Cell { fault, at: Setting { streamed, caller, primary }, fallback });
+                    let at = Setting { streamed, as_array: false, caller, primary };
+                    all.push(Cell { fault, at, fallback });
+                    if streamed && caller == DialectName::Gemini {
+                        all.push(Cell { fault, at: Setting { as_array: true, ..at }, fallback });
+                    }
                 }
             }
         }

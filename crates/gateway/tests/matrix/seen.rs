@@ -54,6 +54,21 @@ pub(crate) fn whole(dialect: DialectName, body: &[u8]) -> Seen {
     seen
 }
 
+/// Reads Gemini's stream that is one JSON array.
+pub(crate) fn array(body: &[u8]) -> Seen {
+    let mut seen = Seen::default();
+    match serde_json::from_slice::<Vec<Value>>(body) {
+        Ok(elements) => {
+            for element in elements {
+                seen.after_error += usize::from(!seen.errors.is_empty());
+                seen.event(DialectName::Gemini, None, &element.to_string());
+            }
+        }
+        Err(error) => seen.oddities.push(format!("the stream is no JSON array: {error}")),
+    }
+    seen
+}
+
 /// Reads a stream of events.
 pub(crate) fn stream(dialect: DialectName, body: &[u8]) -> Seen {
     let mut seen = Seen::default();

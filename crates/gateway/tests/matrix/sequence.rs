@@ -13,7 +13,9 @@ const DOWN: FaultKind = FaultKind::Unavailable503 { retry: None };
 const PHASE: Duration = Duration::from_millis(250);
 
 fn settings() -> impl Iterator<Item = Setting> {
-    let both = |dialect| [true, false].map(|streamed| Setting { streamed, caller: dialect, primary: dialect });
+    let both = |dialect| {
+        [true, false].map(|streamed| Setting { streamed, as_array: false, caller: dialect, primary: dialect })
+    };
     DialectName::ALL.into_iter().flat_map(both)
 }
 
@@ -24,7 +26,8 @@ fn next(dialect: DialectName) -> DialectName {
 
 /// One exchange that must be complete, and who served it.
 async fn answered(rig: &Rig, at: Setting, complaints: &mut Complaints) -> String {
-    let ask = Ask { dialect: at.caller, model: "chat", text: "Hello", tool: false, streamed: at.streamed };
+    let ask =
+        Ask { dialect: at.caller, model: "chat", text: "Hello", tool: false, streamed: at.streamed, as_array: false };
     let Some(Ok(response)) = wire::ask(rig.address, &ask, PATIENCE).await else {
         complaints.0.push("no answer".to_owned());
         return String::new();

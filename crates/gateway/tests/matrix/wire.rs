@@ -34,6 +34,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) text: &'a str,
     pub(crate) tool: bool,
     pub(crate) streamed: bool,
+    /// Gemini: one JSON array instead of events.
+    pub(crate) as_array: bool,
 }
 
 impl Ask<'_> {
@@ -42,7 +44,10 @@ impl Ask<'_> {
         match (self.dialect, self.streamed) {
             (DialectName::OpenaiChat, _) => "/v1/chat/completions".to_owned(),
             (DialectName::AnthropicMessages, _) => "/v1/messages".to_owned(),
-            (DialectName::Gemini, true) => format!("/v1beta/models/{}:streamGenerateContent?alt=sse", self.model),
+            (DialectName::Gemini, true) => {
+                let framing = if self.as_array { "" } else { "?alt=sse" };
+                format!("/v1beta/models/{}:streamGenerateContent{framing}", self.model)
+            }
             (DialectName::Gemini, false) => format!("/v1beta/models/{}:generateContent", self.model),
         }
     }
