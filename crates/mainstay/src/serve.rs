@@ -9,7 +9,7 @@ use gateway::Gateway;
 use gateway::server::{self, ShutdownTimes};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use upstream::{ProxySettings, Settings, Transport, Upstream};
@@ -28,6 +28,8 @@ pub(crate) async fn run(options: &Serve) -> Result<(), String> {
         }
         Origin::File(_) | Origin::Environment => None,
     };
+    // Taken before the file is read, so that no change is missed in between.
+    let seen = source.written();
     let snapshot = Arc::new(source.load()?);
     let address = address(options, &snapshot)?;
     let listener = TcpListener::bind(address).await.map_err(|error| bind_error(address, &error))?;
@@ -38,9 +40,11 @@ pub(crate) async fn run(options: &Serve) -> Result<(), String> {
         slow_reader: snapshot.limits.caller_idle,
     };
     let gateway = Arc::new(Gateway::new(snapshot.clone(), transport(&source)?, fastrand::u64(..))?);
-    say(&first_run::greeting(&source.origin, &snapshot, address))?;
+    // Before anybody can know that the process runs: a signal without its handler ends it.
     let stop = stop_signal()?;
-    let watching = watch(&gateway, &source);
+    let hangup = signal(SignalKind::hangup()).map_err(|error| format!("signals cannot be handled: {error}"))?;
+    say(&first_run::greeting(&source.origin, &snapshot, address))?;
+    let watching = watch(&gateway, &source, hangup, seen);
     tokio::select! {
         () = server::serve(gateway.clone(), listener, times, stop) => {}
         result = watching => return result,
@@ -102,9 +106,12 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Reloads on SIGHUP and when the file changes. A broken file is refused and told; the old configuration stays.
-async fn watch(gateway: &Gateway, source: &Source) -> Result<(), String> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(|error| format!("signals cannot be handled: {error}"))?;
-    let mut seen = source.written();
+async fn watch(
+    gateway: &Gateway,
+    source: &Source,
+    mut hangup: Signal,
+    mut seen: Option<(SystemTime, u64)>,
+) -> Result<(), String> {
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,

@@ -1,6 +1,6 @@
 //! The demo, shortened: every answer is complete or ended honestly, and none is cut silently.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::process::Command;
 

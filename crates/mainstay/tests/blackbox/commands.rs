@@ -1,0 +1,133 @@
+//! `check`, `schema`, `explain`, and what `serve` refuses to start with.
+
+use crate::process::{check, folder, run, text};
+use serde_json::Value;
+
+const PROVIDER: &str =
+    "providers:\n  a: { dialect: openai-chat, base_url: \"http://127.0.0.1:9/v1\", keys: [sk-secret-1] }\n";
+
+#[test]
+fn check_says_what_a_good_file_means_and_prints_no_key() {
+    let (valid, said) = check(&format!("{PROVIDER}models:\n  chat:\n    targets: [a/m-1, a/m-2]\n"), &[]);
+    assert!(valid, "{said}");
+    assert!(said.starts_with("valid\n") && said.contains("chat: a/m-1 → a/m-2"), "{said}");
+    assert!(!said.contains("sk-secret"), "{said}");
+}
+
+#[test]
+fn check_points_at_the_line_of_a_mistake_and_says_what_was_expected() {
+    for (rest, line, expected) in [
+        ("models:\n  chat:\n    targets: [b/m]\n", 5, "there is no provider `b`"),
+        ("models:\n  chat:\n    targets: [m]\n", 5, "expected `provider/model`"),
+        ("models:\n  chat:\n    targets: [a/m]\n    stratgy: weighted\n", 6, "strategy"),
+        ("models:\n  chat:\n    targets: [a/m]\n    timeouts: { idle: 10 }\n", 6, "500ms"),
+        ("models:\n  chat: { targets: [] }\n", 4, "at least one"),
+        ("models:\n  chat:\n    targets: [a/m]\n    on: { rate_limited: wait }\n", 6, "rate_limited"),
+        ("listen: nowhere\n", 3, "ADDRESS:PORT"),
+        ("limits: { body: lots }\n", 3, "32MiB"),
+        ("keys: [{ name: bot, key: \"${NOT_SET}\" }]\n", 3, "NOT_SET"),
+        ("keys: [{ name: bot }]\n", 3, "key"),
+        ("models:\n  chat:\n   targets: [a/m]\n  - x\n", 6, ""),
+    ] {
+        let (valid, said) = check(&format!("{PROVIDER}{rest}"), &[]);
+        assert!(!valid, "{rest}");
+        assert!(said.contains("mainstay.yaml") && said.contains(&line.to_string()), "{rest}: {said}");
+        assert!(said.contains(expected), "{rest}: {said}");
+        assert!(!said.contains("sk-secret") || said.contains("keys: [sk-secret"), "{said}");
+    }
+}
+
+#[test]
+fn check_of_a_file_that_is_not_there_names_it() {
+    let output = run(&folder(), &["check", "--config", "elsewhere.yaml"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("elsewhere.yaml"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_schema_is_json_and_knows_every_top_level_field() {
+    let output = run(&folder(), &["schema"]);
+    assert!(output.status.success());
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for field in ["listen", "providers", "models", "keys", "limits", "timeouts", "health", "drain"] {
+        assert!(schema["properties"][field].is_object(), "{field}");
+    }
+    assert_eq!(schema["additionalProperties"], Value::Bool(false));
+}
+
+const CAPABLE: &str = r#"providers:
+  a:
+    dialect: openai-chat
+    base_url: "http://127.0.0.1:9/v1"
+    keys: [sk-1]
+    models:
+      - { id: small, context_window: 1000 }
+      - { id: blind, capabilities: { images: false } }
+      - { id: able, context_window: 100000, capabilities: { images: true } }
+models:
+  chat:
+    targets: [a/small, a/blind, a/able]
+"#;
+
+#[test]
+fn explain_prints_the_plan_with_the_reason_of_each_exclusion() {
+    let folder = folder();
+    std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();
+    let image = r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}"#;
+    let long = "word ".repeat(4000);
+    let request = format!(
+        r#"{{"model":"chat","messages":[{{"role":"user","content":[{{"type":"text","text":"{long}"}},{image}]}}]}}"#
+    );
+    std::fs::write(folder.join("request.json"), request).unwrap();
+    let output = run(&folder, &["explain", "--model", "chat", "--request", "request.json"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(said.contains("1. a/able"), "{said}");
+    assert!(said.contains("a/small: context window of 1000 tokens"), "{said}");
+    assert!(said.contains("a/blind: does not take images"), "{said}");
+    let output = run(&folder, &["explain", "--model", "chat"]);
+    let said = text(&output.stdout);
+    assert!(said.contains("1. a/small") && said.contains("3. a/able"), "{said}");
+}
+
+#[test]
+fn explain_of_an_unknown_model_says_what_there_is() {
+    let folder = folder();
+    std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();
+    let output = run(&folder, &["explain", "--model", "chatt"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("known are chat"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_public_address_without_keys_is_refused() {
+    for (yaml, arguments) in [
+        (format!("listen: 0.0.0.0:0\n{PROVIDER}"), vec!["serve"]),
+        (PROVIDER.to_owned(), vec!["serve", "--listen", "0.0.0.0:0"]),
+        (format!("listen: \"[::]:0\"\n{PROVIDER}"), vec!["serve"]),
+    ] {
+        let folder = folder();
+        std::fs::write(folder.join("mainstay.yaml"), yaml).unwrap();
+        let output = run(&folder, &arguments);
+        assert!(!output.status.success());
+        let said = text(&output.stderr);
+        assert!(said.contains("no `keys` are configured") && said.contains("allow_open"), "{said}");
+    }
+    let (valid, said) = check(&format!("listen: 0.0.0.0:4000\nkeys: [{{ name: bot, key: sk-b }}]\n{PROVIDER}"), &[]);
+    assert!(valid, "{said}");
+    let (valid, said) = check(&format!("listen: 0.0.0.0:4000\nallow_open: true\n{PROVIDER}"), &[]);
+    assert!(valid, "{said}");
+}
+
+#[test]
+fn injected_faults_are_refused_unless_the_gateway_was_started_to_allow_them() {
+    let yaml = format!(
+        "{PROVIDER}models:\n  chat:\n    targets:\n      - {{ target: a/m, inject: {{ fault: unavailable_503, percent: 20 }} }}\n"
+    );
+    let (valid, said) = check(&yaml, &[]);
+    assert!(!valid && said.contains("--allow-injection") && said.contains("mainstay.yaml:6"), "{said}");
+    let (valid, said) = check(&yaml, &["--allow-injection"]);
+    assert!(valid, "{said}");
+    let (valid, said) = check(&yaml.replace("unavailable_503", "unavailabel"), &["--allow-injection"]);
+    assert!(!valid && said.contains("unavailable_503"), "{said}");
+}

@@ -1,0 +1,8 @@
+//! The binary as an operator and a caller meet it: commands, start, reload, shutdown, bad input.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod bad_input;
+mod commands;
+mod process;
+mod serving;
