@@ -44,7 +44,7 @@ pub(crate) async fn run(options: &Serve) -> Result<(), String> {
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).map_err(|error| format!("signals cannot be handled: {error}"))?;
     say(&first_run::greeting(&source.origin, &snapshot, address))?;
-    let watching = watch(&gateway, &source, hangup, seen);
+    let watching = watch(&gateway, &source, address, (hangup, seen));
     tokio::select! {
         () = server::serve(gateway.clone(), listener, times, stop) => {}
         result = watching => return result,
@@ -56,13 +56,20 @@ pub(crate) async fn run(options: &Serve) -> Result<(), String> {
 /// `--listen` wins; it is held to the same rule as the configuration's address.
 fn address(options: &Serve, snapshot: &Snapshot) -> Result<SocketAddr, String> {
     let Some(address) = options.listen else { return Ok(snapshot.listen) };
+    may_listen(address, snapshot)?;
+    Ok(address)
+}
+
+/// Whoever reaches an address beyond loopback needs a key, unless the operator says otherwise. A reload is held to it as
+/// well: it changes the keys, and the address stays.
+fn may_listen(address: SocketAddr, snapshot: &Snapshot) -> Result<(), String> {
     if !address.ip().is_loopback() && snapshot.keys.is_empty() && !snapshot.allow_open {
         return Err(format!(
-            "--listen {address} can be reached from other machines and no `keys` are configured: add keys, or set \
+            "{address} can be reached from other machines and no `keys` are configured: add keys, or set \
              `allow_open: true`"
         ));
     }
-    Ok(address)
+    Ok(())
 }
 
 fn bind_error(address: SocketAddr, error: &std::io::Error) -> String {
@@ -109,8 +116,8 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 async fn watch(
     gateway: &Gateway,
     source: &Source,
-    mut hangup: Signal,
-    mut seen: Option<(SystemTime, u64)>,
+    address: SocketAddr,
+    (mut hangup, mut seen): (Signal, Option<(SystemTime, u64)>),
 ) -> Result<(), String> {
     loop {
         let asked = tokio::select! {
@@ -122,7 +129,11 @@ async fn watch(
             continue;
         }
         seen = written;
-        match source.load().and_then(|snapshot| gateway.replace(Arc::new(snapshot))) {
+        let reloaded = source.load().and_then(|snapshot| {
+            may_listen(address, &snapshot)?;
+            gateway.replace(Arc::new(snapshot))
+        });
+        match reloaded {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => tracing::error!(error, "the new configuration is refused; the old one stays in force"),
         }

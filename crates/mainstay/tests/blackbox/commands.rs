@@ -23,6 +23,8 @@ fn check_points_at_the_line_of_a_mistake_and_says_what_was_expected() {
         ("models:\n  chat:\n    targets: [a/m]\n    timeouts: { idle: 10 }\n", 6, "500ms"),
         ("models:\n  chat: { targets: [] }\n", 4, "at least one"),
         ("models:\n  chat:\n    targets: [a/m]\n    on: { rate_limited: wait }\n", 6, "rate_limited"),
+        ("models:\n  chat:\n    targets: [a/m]\n    on:\n      timed_out: same\n", 7, "`next` or `stop`"),
+        ("models:\n  chat:\n    targets: [a/m]\n    on:\n      overloaded: { max_wait: 2s }\n", 7, "rate_limited"),
         ("listen: nowhere\n", 3, "ADDRESS:PORT"),
         ("limits: { body: lots }\n", 3, "32MiB"),
         ("keys: [{ name: bot, key: \"${NOT_SET}\" }]\n", 3, "NOT_SET"),

@@ -58,10 +58,15 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it with this configuration, on a free port.
     pub(crate) fn start(yaml: &str) -> Self {
+        Self::start_on("127.0.0.1:0", yaml)
+    }
+
+    /// Starts it with this configuration, on this address.
+    pub(crate) fn start_on(listen: &str, yaml: &str) -> Self {
         let folder = folder();
         let file = folder.join("mainstay.yaml");
         std::fs::write(&file, yaml).unwrap();
-        let mut child = mainstay(&folder, &["serve", "--listen", "127.0.0.1:0"])
+        let mut child = mainstay(&folder, &["serve", "--listen", listen])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

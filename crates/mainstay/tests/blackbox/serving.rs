@@ -53,6 +53,17 @@ fn a_broken_file_is_refused_and_the_old_one_stays() {
 }
 
 #[test]
+fn a_reload_never_opens_a_public_address_to_callers_without_a_key() {
+    let upstream = Upstream::start();
+    let running = Running::start_on("0.0.0.0:0", &yaml(&upstream, "one", "keys: [{ name: bot, key: sk-bot }]\n"));
+    assert_eq!(running.ask("one").status, 401);
+    std::fs::write(&running.file, yaml(&upstream, "one", "")).unwrap();
+    running.signal("HUP");
+    assert!(holds(|| running.log().contains("no `keys` are configured")), "{}", running.log());
+    assert_eq!(running.ask("one").status, 401);
+}
+
+#[test]
 fn health_survives_a_reload() {
     let upstream = Upstream::start();
     let sick = |name: &str| yaml(&upstream, name, "health: { rest: 60s, max_rest: 60s }\n");
