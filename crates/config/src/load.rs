@@ -1,7 +1,9 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
-use crate::raw::{Raw, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawStep, RawStrategy, RawTarget};
+use crate::raw::{
+    Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawStep, RawStrategy, RawTarget,
+};
 use crate::raw::{RawHealth, RawTimeouts};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
@@ -231,6 +233,7 @@ impl Build<'_> {
         if raw.targets.is_empty() {
             return Err(self.at(&path, "no `targets`: expected at least one `provider/model`"));
         }
+        self.check_on(name, raw)?;
         let settings = ModelSettings {
             strategy: match raw.strategy {
                 RawStrategy::Priority => Strategy::Priority,
@@ -263,6 +266,32 @@ impl Build<'_> {
             targets.push(Arc::new(target));
         }
         snapshot.add(name, settings, targets);
+        Ok(())
+    }
+
+    /// What the fault table never does is refused, rather than read and left undone.
+    fn check_on(&self, name: &str, raw: &RawModel) -> Result<(), ConfigError> {
+        for (class, policy) in &raw.on {
+            let fault = FaultClass::from(*class);
+            let path = ["models", name, "on", fault.as_str()];
+            let (step, max_wait) = match policy {
+                RawOn::Step(step) => (Some(*step), None),
+                RawOn::Full(full) => (full.next_step, full.max_wait),
+            };
+            if max_wait.is_some() && *class != RawClass::RateLimited {
+                return Err(
+                    self.at(&path, "`max_wait` waits for the hint of a rate limit: expected under `rate_limited`")
+                );
+            }
+            if max_wait.is_some() && step.is_some() {
+                return Err(self.at(&path, "`max_wait` stays and `next_step` goes: expected one of them"));
+            }
+            let never_again = matches!(class, RawClass::TimedOut | RawClass::ContextExceeded);
+            if step == Some(RawStep::Same) && never_again {
+                let reason = "the same target is never asked again after this fault: expected `next` or `stop`";
+                return Err(self.at(&path, reason));
+            }
+        }
         Ok(())
     }
 

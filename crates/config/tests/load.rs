@@ -1,6 +1,6 @@
 //! What configurations mean, and what is said of those that mean nothing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use catalog::Catalog;
 use config::{Environment, Loader, Snapshot};
