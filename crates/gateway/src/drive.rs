@@ -322,6 +322,11 @@ fn who_was_asked(headers: &mut HeaderMap, machine: &Machine) {
         respond::set(headers, names::PROVIDER, &served.target.provider.name);
         respond::set(headers, names::MODEL, &served.target.model);
         headers.insert(names::FALLBACK, HeaderValue::from(served.fallback));
+    } else if let Some(first) = machine.attempts().first() {
+        // Nobody served: the fault that is told is the first target's.
+        let (provider, model) = first.target.split_once('/').unwrap_or((&first.target, ""));
+        respond::set(headers, names::PROVIDER, provider);
+        respond::set(headers, names::MODEL, model);
     }
     headers.insert(names::ATTEMPTS, HeaderValue::from(machine.attempts().len()));
     if let Some(reason) = machine.fallback_reason() {
