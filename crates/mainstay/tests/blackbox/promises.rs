@@ -1,0 +1,36 @@
+//! The promises of `docs/FAILOVER.md` name tests that exist.
+
+use std::path::Path;
+
+/// Where the document's short paths begin.
+const ROOTS: [(&str, &str); 6] = [
+    ("conduct/", "gateway/tests/conduct/"),
+    ("essentials/", "gateway/tests/essentials/"),
+    ("matrix/", "gateway/tests/matrix/"),
+    ("machine/", "routing/tests/machine/"),
+    ("breaker.rs", "health/tests/breaker.rs"),
+    ("blackbox/", "mainstay/tests/blackbox/"),
+];
+
+#[test]
+fn every_test_that_a_promise_names_exists() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(crates.join("../docs/FAILOVER.md")).unwrap();
+    let named: Vec<(&str, &str)> = document.split('`').filter_map(|quoted| quoted.split_once(".rs::")).collect();
+    assert!(named.len() > 60, "{}", named.len());
+    for (file, test) in named {
+        let file = format!("{file}.rs");
+        let (short, long) = ROOTS.iter().find(|(short, _)| file.starts_with(short)).unwrap_or_else(|| panic!("{file}"));
+        let source = std::fs::read_to_string(crates.join(file.replacen(short, long, 1))).unwrap();
+        assert!(source.contains(&format!("fn {test}(")), "{file} has no test `{test}`");
+    }
+}
+
+#[test]
+fn every_fault_class_has_its_row() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let document = std::fs::read_to_string(crates.join("../docs/FAILOVER.md")).unwrap();
+    for class in canon::FaultClass::ALL {
+        assert!(document.contains(&format!("\n| `{class}` | ")), "{class}");
+    }
+}
