@@ -299,7 +299,7 @@ fn unknown_path(dialect: DialectName, path: &str) -> Response<GatewayBody> {
             "unknown_path",
             format!(
                 "nothing is served at `{shown}`: there are /v1/chat/completions, /v1/messages, \
-                 /v1beta/models/MODEL:generateContent, /v1/models and /health/ready"
+                 /v1beta/models/MODEL:generateContent (also under /v1 and /v1alpha), /v1/models and /health/ready"
             ),
         ),
     )

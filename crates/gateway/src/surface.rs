@@ -31,13 +31,16 @@ pub enum Route {
     Unknown(DialectName),
 }
 
+/// Model lists that are Google's alone. `/v1/models`, the default of its SDKs, is shared with the other vendors.
+const GEMINI_LISTS: [&str; 2] = ["/v1beta/models", "/v1alpha/models"];
+
 /// Decides what a request line asks for.
 pub fn route(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Route {
     match path {
         "/v1/chat/completions" => only_post(method, DialectName::OpenaiChat, PathFacts::default()),
         "/v1/messages" => only_post(method, DialectName::AnthropicMessages, PathFacts::default()),
         "/v1/models" => only_get(method, models_dialect(headers), Route::Models),
-        "/v1beta/models" => only_get(method, DialectName::Gemini, Route::Models),
+        _ if GEMINI_LISTS.contains(&path) => only_get(method, DialectName::Gemini, Route::Models),
         "/health/live" => only_get(method, DialectName::OpenaiChat, |_| Route::HealthLive),
         "/health/ready" => only_get(method, DialectName::OpenaiChat, |_| Route::HealthReady),
         _ => nested(method, path, query, headers),
@@ -45,25 +48,27 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, headers: &HeaderM
 }
 
 fn nested(method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Route {
-    if let Some(rest) = path.strip_prefix("/v1beta/models/") {
-        if let Some((model, verb)) = rest.rsplit_once(':') {
-            let stream = match verb {
-                "generateContent" => Some(false),
-                "streamGenerateContent" => Some(true),
-                _ => None,
-            };
-            if let Some(stream) = stream {
-                let facts =
-                    PathFacts { model: Some(percent_decode(model)), stream, json_array: stream && !wants_sse(query) };
-                return only_post(method, DialectName::Gemini, facts);
-            }
-        }
-        return only_get(method, DialectName::Gemini, |d| Route::Model(d, percent_decode(rest)));
+    let google = GEMINI_LISTS.iter().find_map(|list| path.strip_prefix(list)?.strip_prefix('/'));
+    let Some(name) = google.or_else(|| path.strip_prefix("/v1/models/")) else {
+        return Route::Unknown(error_dialect(path, headers));
+    };
+    // Google's SDKs say `v1` unless told otherwise, so the verb tells, not the version.
+    if let Some(facts) = generation(name, query) {
+        return only_post(method, DialectName::Gemini, facts);
     }
-    if let Some(model) = path.strip_prefix("/v1/models/") {
-        return only_get(method, models_dialect(headers), |d| Route::Model(d, percent_decode(model)));
-    }
-    Route::Unknown(error_dialect(path, headers))
+    let dialect = if google.is_some() { DialectName::Gemini } else { models_dialect(headers) };
+    only_get(method, dialect, |d| Route::Model(d, percent_decode(name)))
+}
+
+/// `MODEL:generateContent` or `MODEL:streamGenerateContent`, where it is one.
+fn generation(name: &str, query: Option<&str>) -> Option<PathFacts> {
+    let (model, verb) = name.rsplit_once(':')?;
+    let stream = match verb {
+        "generateContent" => false,
+        "streamGenerateContent" => true,
+        _ => return None,
+    };
+    Some(PathFacts { model: Some(percent_decode(model)), stream, json_array: stream && !wants_sse(query) })
 }
 
 fn only_post(method: &Method, dialect: DialectName, facts: PathFacts) -> Route {
@@ -78,13 +83,23 @@ fn only_get(method: &Method, dialect: DialectName, route: impl FnOnce(DialectNam
     }
 }
 
-/// `/v1/models` is shared by two vendors; Anthropic's SDKs always send `anthropic-version`.
+/// `/v1/models` is shared by three vendors. Anthropic's SDKs always send `anthropic-version`, Google's their key or name.
 fn models_dialect(headers: &HeaderMap) -> DialectName {
-    if headers.contains_key("anthropic-version") { DialectName::AnthropicMessages } else { DialectName::OpenaiChat }
+    if headers.contains_key("anthropic-version") {
+        DialectName::AnthropicMessages
+    } else if headers.contains_key("x-goog-api-key") || headers.contains_key("x-goog-api-client") {
+        DialectName::Gemini
+    } else {
+        DialectName::OpenaiChat
+    }
 }
 
 fn error_dialect(path: &str, headers: &HeaderMap) -> DialectName {
-    if path.starts_with("/v1beta/") { DialectName::Gemini } else { models_dialect(headers) }
+    if path.starts_with("/v1beta/") || path.starts_with("/v1alpha/") {
+        DialectName::Gemini
+    } else {
+        models_dialect(headers)
+    }
 }
 
 fn wants_sse(query: Option<&str>) -> bool {
@@ -152,6 +167,35 @@ mod tests {
         assert_eq!(route(&Method::GET, "/v1/models", None, &headers), Route::Models(DialectName::OpenaiChat));
         headers.insert("anthropic-version", http::HeaderValue::from_static("2023-06-01"));
         assert_eq!(route(&Method::GET, "/v1/models", None, &headers), Route::Models(DialectName::AnthropicMessages));
+    }
+
+    #[test]
+    fn googles_sdks_are_served_under_every_version_they_say() {
+        for version in ["v1", "v1beta", "v1alpha"] {
+            let expected = PathFacts { model: Some("m".to_owned()), stream: false, json_array: false };
+            assert_eq!(
+                of(&Method::POST, &format!("/{version}/models/m:generateContent"), None),
+                Route::Chat(DialectName::Gemini, expected)
+            );
+            let mut headers = HeaderMap::new();
+            headers.insert("x-goog-api-key", http::HeaderValue::from_static("k"));
+            assert_eq!(
+                route(&Method::GET, &format!("/{version}/models"), None, &headers),
+                Route::Models(DialectName::Gemini)
+            );
+            assert_eq!(
+                route(&Method::GET, &format!("/{version}/models/m"), None, &headers),
+                Route::Model(DialectName::Gemini, "m".to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_colon_in_a_model_name_is_no_verb() {
+        assert_eq!(
+            of(&Method::GET, "/v1/models/ollama/llama3:8b", None),
+            Route::Model(DialectName::OpenaiChat, "ollama/llama3:8b".to_owned())
+        );
     }
 
     #[test]
