@@ -83,6 +83,7 @@ impl Gateway {
         let current = self.current.load_full();
         let snapshot = &current.snapshot;
         let query = parts.uri.query();
+        let is_anthropic = parts.headers.contains_key("anthropic-version");
         let mut response = match surface::route(&parts.method, parts.uri.path(), query, &parts.headers) {
             Route::Chat(dialect, path) => {
                 let received = Received {
@@ -111,6 +112,9 @@ impl Gateway {
             Route::Unknown(dialect) => unknown_path(dialect, parts.uri.path()),
         };
         respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
+        if is_anthropic && !response.headers().contains_key(names::ANTHROPIC_REQUEST_ID) {
+            respond::set(response.headers_mut(), names::ANTHROPIC_REQUEST_ID, &request_id);
+        }
         if parts.version == http::Version::HTTP_2 {
             response = response.map(|body| self.readers.watch(body));
         }

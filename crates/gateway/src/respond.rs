@@ -69,6 +69,8 @@ pub(crate) mod names {
     use http::HeaderName;
 
     pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    /// Where Anthropic's SDKs look for it.
+    pub(crate) const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
     pub(crate) const PROVIDER: HeaderName = HeaderName::from_static("x-mainstay-provider");
     pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-mainstay-model");
     pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-mainstay-attempts");
