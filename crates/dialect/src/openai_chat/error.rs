@@ -1,6 +1,6 @@
 //! Errors as `OpenAI`'s SDKs read them: `{"error": {message, type, param, code}}`, with `metadata` beside.
 
-use canon::CallerError;
+use canon::{CallerError, FaultClass};
 use serde_json::{Value, json};
 
 /// The error body, the same for a response and for the last event of a broken stream.
@@ -10,10 +10,16 @@ pub(super) fn body(error: &CallerError) -> Value {
             "message": error.message,
             "type": kind(error.status),
             "param": error.parameter,
-            "code": error.code,
+            "code": code(error),
             "metadata": error.metadata(),
         }
     })
+}
+
+/// The code callers act on. A prompt that is too long has one name here, whatever the provider that served called it:
+/// clients compact the conversation when they read it. The provider's own code is in the attempts.
+fn code(error: &CallerError) -> &str {
+    if error.fault == Some(FaultClass::ContextExceeded) { "context_length_exceeded" } else { &error.code }
 }
 
 /// The `type` that goes with a status.
@@ -32,7 +38,6 @@ fn kind(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canon::FaultClass;
 
     #[test]
     fn an_error_names_what_happened_in_the_shape_the_sdks_read() {
@@ -43,6 +48,14 @@ mod tests {
         assert_eq!(body["error"]["param"], "n");
         assert_eq!(body["error"]["code"], "invalid_type");
         assert_eq!(body["error"]["metadata"]["attempts"], json!([]));
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_has_openais_code_whoever_found_it_so() {
+        let mut error = CallerError::new(400, "invalid_request_error", "prompt is too long");
+        assert_eq!(body(&error)["error"]["code"], "invalid_request_error");
+        error.fault = Some(FaultClass::ContextExceeded);
+        assert_eq!(body(&error)["error"]["code"], "context_length_exceeded");
     }
 
     #[test]
