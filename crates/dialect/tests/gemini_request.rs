@@ -448,6 +448,19 @@ fn effort_is_a_level_or_a_budget_by_the_models_family() {
 }
 
 #[test]
+fn thinking_that_anthropic_would_show_is_shown() {
+    let shown = |budget, show| {
+        let mut request = Request { extra_dialect: Some(DialectName::AnthropicMessages), ..hello() };
+        request.reasoning.budget_tokens = Some(budget);
+        request.reasoning.show = show;
+        encode(&request, &Profile { gemini_thinking: GeminiThinking::Budget, ..Profile::default() }).0["generationConfig"]["thinkingConfig"]["includeThoughts"].clone()
+    };
+    assert_eq!(shown(2048, None), true);
+    assert_eq!(shown(2048, Some(false)), false);
+    assert_eq!(shown(0, None), Value::Null);
+}
+
+#[test]
 fn json_output_is_a_schema_and_beside_tools_of_older_models_an_instruction() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let output = OutputFormat::JsonSchema { name: Some("n".into()), description: None, schema, strict: Some(true) };

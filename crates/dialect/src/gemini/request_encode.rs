@@ -210,7 +210,10 @@ impl Encoder<'_> {
                 }
             }
         }
-        if let Some(show) = asked.show {
+        // Anthropic shows the thinking it was asked for unless told not to, Gemini only when told to.
+        let is_shown = self.request.extra_dialect == Some(DialectName::AnthropicMessages)
+            && (asked.adaptive || asked.budget_tokens.is_some_and(|n| n > 0));
+        if let Some(show) = asked.show.or(is_shown.then_some(true)) {
             thinking.insert("includeThoughts".to_owned(), json!(show));
         }
         if !thinking.is_empty() {
