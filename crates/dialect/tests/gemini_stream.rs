@@ -237,6 +237,7 @@ fn finish_and_usage_come_last_together_and_calls_come_whole() {
         chunks[..4].iter().all(|c| c["candidates"][0].get("finishReason").is_none() && c["modelVersion"] == "claude")
     );
     assert_eq!(chunks[4]["candidates"][0]["finishReason"], "STOP");
+    assert_eq!(part(4), &json!({"text": ""}), "a chunk without parts would cost a chat of google-genai its turn");
     assert_eq!(
         chunks[4]["usageMetadata"],
         json!({

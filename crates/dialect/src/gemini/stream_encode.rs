@@ -263,6 +263,8 @@ impl Candidate {
     /// What the last chunk says of this candidate.
     fn last(&self, drops: &mut Drops) -> Value {
         let mut map = Map::new();
+        // As Gemini itself ends: `google-genai` keeps a turn of a chat only when each of its chunks has a part.
+        map.insert("content".to_owned(), json!({ "parts": [{ "text": "" }], "role": "model" }));
         if let Some((reason, native)) = &self.finish {
             write_finish(&mut map, *reason, native.as_deref());
         }
