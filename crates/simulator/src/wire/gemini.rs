@@ -23,6 +23,11 @@ fn finish(said: &Said) -> &'static str {
     }
 }
 
+/// Real signatures are Base64, and Google's SDKs decode them: with the letter at the end it is whole groups of four.
+fn signature(reply: &Reply) -> String {
+    format!("{SIGNATURE}{}A", reply.id)
+}
+
 /// Usage after `answered` tokens of text and calls.
 fn usage(reply: &Reply, answered: u64) -> Value {
     let thoughts = reply.reasoning_tokens();
@@ -51,7 +56,7 @@ fn call_parts(asked: &Asked, reply: &Reply, said: &Said) -> Vec<Value> {
         .map(|(place, call)| match (is_signed, place) {
             (true, 0) => json!({
                 "functionCall": {"id": call.id, "name": call.name, "args": call.arguments},
-                "thoughtSignature": format!("{SIGNATURE}{}", reply.id),
+                "thoughtSignature": signature(reply),
             }),
             (true, _) => json!({"functionCall": {"id": call.id, "name": call.name, "args": call.arguments}}),
             (false, _) => json!({"functionCall": {"name": call.name, "args": call.arguments}}),
