@@ -56,7 +56,9 @@ fn rest_ends(target: &TargetHealth, now: f64) -> f64 {
 
 #[test]
 fn three_hard_faults_in_a_row_open_it() {
-    for class in FaultClass::ALL.into_iter().filter(|class| lesson(&Fault::new(*class, Origin::Head, "")) == Lesson::Failure) {
+    for class in
+        FaultClass::ALL.into_iter().filter(|class| lesson(&Fault::new(*class, Origin::Head, "")) == Lesson::Failure)
+    {
         let target = target(1);
         fail(&target, class, 1.0);
         fail(&target, class, 2.0);
@@ -80,7 +82,9 @@ fn a_first_token_ends_the_run() {
 
 #[test]
 fn no_other_class_ever_opens_it() {
-    for class in FaultClass::ALL.into_iter().filter(|class| lesson(&Fault::new(*class, Origin::Head, "")) != Lesson::Failure) {
+    for class in
+        FaultClass::ALL.into_iter().filter(|class| lesson(&Fault::new(*class, Origin::Head, "")) != Lesson::Failure)
+    {
         let target = target(1);
         for i in 0..100 {
             if let Ok(permit) = target.start(StartKind::Live, at(f64::from(i) * 0.1)) {
