@@ -142,6 +142,8 @@ impl Gateway {
         let limits = ReadLimits { bytes: snapshot.limits.body, idle: snapshot.limits.caller_idle };
         let buffered = match body::read(&headers, &mut body, &self.budget, limits).await {
             Ok(buffered) => buffered,
+            // Nothing more is on its way that would have to be read off.
+            Err(BodyError::Slow) => return Err(respond::error(dialect, &body_error(&BodyError::Slow))),
             Err(error) => return Err(refuse(dialect, &body_error(&error), &headers, body)),
         };
         let Buffered { bytes, held } = buffered;
