@@ -121,6 +121,21 @@ fn injectors(
     Ok(injectors)
 }
 
+/// A provider whose row changed may have the model it lacked; one that is called elsewhere or otherwise has said nothing
+/// yet about its keys.
+fn forget_what_no_longer_holds(old: &Snapshot, new: &Snapshot) {
+    for target in new.models().flat_map(|model| &model.targets) {
+        let row = &target.provider;
+        let Some(known) = old.providers().find(|known| known.name == row.name).filter(|known| *known != row) else {
+            continue;
+        };
+        target.health.relisted();
+        if known.base_url != row.base_url || known.auth != row.auth {
+            target.credentials.iter().for_each(|credential| credential.health.reset());
+        }
+    }
+}
+
 impl Gateway {
     /// A gateway over a configuration and a way out.
     ///
@@ -148,7 +163,9 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        self.current.store(Arc::new(Current::new(snapshot, self.transport.clone())?));
+        let new = Arc::new(Current::new(snapshot, self.transport.clone())?);
+        let old = self.current.swap(new.clone());
+        forget_what_no_longer_holds(&old.snapshot, &new.snapshot);
         Ok(())
     }
 
