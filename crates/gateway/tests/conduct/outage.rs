@@ -3,24 +3,24 @@
 use crate::support::hello;
 use crate::support::memory::{Plan, rule};
 use canon::DialectName;
+use simulator::{Behaviour, Pace};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Seeds of [`a_primary_down_for_a_minute_is_used_again_within_sixteen_seconds_for_300_seeds`]; the same law holds for a
-/// thousand on the attempt machine alone.
-const SEEDS: u64 = 300;
-
 #[tokio::test(start_paused = true)]
-async fn a_primary_down_for_a_minute_is_used_again_within_sixteen_seconds_for_300_seeds() {
+async fn a_primary_down_for_a_minute_is_used_again_within_sixteen_seconds_for_1000_seeds() {
     let faults = ["unavailable_503", "server_error_500", "refuse", "reset_before_headers", "overloaded_529"];
-    for seed in 0..SEEDS {
+    for seed in 0..1_000 {
         let dialect = DialectName::ALL[usize::try_from(seed % 3).unwrap()];
         let world = Plan { seed, ..Plan::of(dialect) }.build();
         let phase = Duration::from_secs_f64(fastrand::Rng::with_seed(seed).f64() * 4.0);
         let (down, up) = (8 * SECOND + phase, 68 * SECOND + phase);
         let fault = faults[usize::try_from(seed % 5).unwrap()];
-        world.primary.set_faults([rule(fault).between(down, up)]);
+        let brief = Pace { tokens: 1, ..Pace::default() };
+        let faults = vec![rule(fault).between(down, up)];
+        world.primary.set_behaviour(Behaviour { seed, pace: brief.clone(), faults, ..Behaviour::default() });
+        world.fallback.set_behaviour(Behaviour { seed, pace: brief, ..Behaviour::default() });
         let began = tokio::time::Instant::now();
         let mut back = None;
         for i in 0..24 {

@@ -293,3 +293,34 @@ async fn a_stream_that_ends_within_the_drain_ends_whole() {
     assert!(text.contains("[DONE]"), "{text}");
     site.ended().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_writer_is_timed_out_with_a_408_it_can_read() {
+    let site = Site::start(Plan::default().top("limits: { caller_idle: 300ms }")).await;
+    let mut wire = site.connect().await;
+    assert!(wire.write(head(OPENAI, false, 1000, "").as_bytes()).await && wire.write(b"{\"model\":").await);
+    let text = wire.answer().await;
+    assert_eq!(status(&text), 408, "{text}");
+    assert!(holds(PATIENCE, || site.gateway.held_bytes() == 0).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_with_more_than_100_headers_is_a_fault_of_its_provider() {
+    let many = (0..150).fold(String::new(), |text, i| text + &format!("x-h{i}: 1\r\n"));
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n{many}\r\n{{}}");
+    let (text, _) = over_raw_provider(answer.into_bytes(), "", false).await;
+    assert_eq!(status(&text), 502, "{text}");
+    assert!(text.contains("x-should-retry: false\r\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redirects_are_not_followed() {
+    let (elsewhere, asked) = raw_provider(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()).await;
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{elsewhere}/v1/chat/completions\r\ncontent-length: 0\r\n\r\n"
+    );
+    let (text, _) = over_raw_provider(answer.into_bytes(), "", false).await;
+    assert_eq!(status(&text), 502, "{text}");
+    assert!(asked.lock().unwrap().is_empty(), "nobody was asked elsewhere");
+    assert!(!text.to_ascii_lowercase().contains("location:"), "{text}");
+}

@@ -191,3 +191,16 @@ async fn every_final_error_after_exhaustion_carries_x_should_retry_false() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn provider_error_texts_are_scrubbed_before_they_are_shown() {
+    let transport = Scripted(|_| {
+        let body = r#"{"error":{"message":"Incorrect API key provided: sk-proj-abcdefghijklmnopqrstuvwxyz0123456789.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#;
+        Ok(reply(401, &[("content-type", "application/json")], body))
+    });
+    let yaml = Plan::default().alone().yaml("http://primary", "http://fallback");
+    let gateway = Gateway::new(snapshot(&yaml, &Arc::new(Health::new(1))), Arc::new(transport), 1).unwrap();
+    let answer = read(gateway.handle(hello(DialectName::OpenaiChat, false)).await).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(!answer.text().contains("abcdefghijkl"), "{}", answer.text());
+}

@@ -155,3 +155,21 @@ fn health_state_is_shared_by_the_whole_process_whatever_the_number_of_runtimes()
     });
     assert_eq!(times(&world.primary).len(), calls);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_forgets_what_the_change_of_a_providers_row_made_void_and_nothing_else() {
+    let plan = Plan::default();
+    let world = plan.clone().build();
+    world.break_primary("model_404");
+    world.hello().await.served_by("fallback");
+    world.primary.set_faults([]);
+    let reload = |yaml: &str| {
+        // The same register, as a process has it: targets are found again by their ids.
+        world.gateway.replace(snapshot(yaml, &world.health)).unwrap();
+    };
+    let yaml = plan.yaml("http://primary", "http://fallback");
+    reload(&yaml.replace("  chat:", "  more:\n    targets: [fallback/m-2]\n  chat:"));
+    world.hello().await.served_by("fallback");
+    reload(&yaml.replace("keys: [sk-1]", "keys: [sk-1], headers: { x-team: a }"));
+    world.hello().await.served_by("primary");
+}

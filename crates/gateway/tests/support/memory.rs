@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) fallback: Simulator,
     /// What was sent upstream.
     pub(crate) spy: Spy,
+    /// What is known of targets and credentials.
+    pub(crate) health: Arc<Health>,
 }
 
 /// How a [`World`] is made.
@@ -100,9 +102,10 @@ impl Plan {
         };
         let (primary, fallback) = (simulator("primary", self.primary), simulator("fallback", self.fallback));
         let spy = Spy::over(InMemory::new().with(&primary).with(&fallback));
-        let snapshot = snapshot(&self.yaml("http://primary", "http://fallback"), &Arc::new(Health::new(self.seed)));
+        let health = Arc::new(Health::new(self.seed));
+        let snapshot = snapshot(&self.yaml("http://primary", "http://fallback"), &health);
         let gateway = Arc::new(Gateway::new(snapshot, Arc::new(spy.clone()), self.seed).unwrap());
-        World { gateway, primary, fallback, spy }
+        World { gateway, primary, fallback, spy, health }
     }
 }
 
