@@ -391,7 +391,8 @@ fn check_answer(recording: &Recording, first: &Answer, sniffed: &dialect::Sniffe
     }
     let opaque = parts()
         .any(|p| matches!(p, Part::Opaque { dialect: DialectName::Gemini, .. } | Part::Image(_) | Part::Audio(_)));
-    let expected = if !text.is_empty() || first.prompt_block.is_some() || opaque {
+    // A blocked prompt ends an answer without being content, so that it can still go to another target.
+    let expected = if !text.is_empty() || opaque {
         Some(Tag::Content)
     } else if calls > 0 {
         Some(Tag::Tool)
