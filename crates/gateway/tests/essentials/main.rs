@@ -9,5 +9,6 @@ mod bodies;
 mod connections;
 mod hang_up;
 mod headers;
+mod http2;
 mod permits;
 mod streams;
