@@ -87,9 +87,7 @@ async fn backoff(error: &io::Error) {
 }
 
 fn connection(gateway: &Arc<Gateway>, socket: TcpStream, slow_reader: Duration, connections: &GracefulShutdown) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
-    }
+    without_delay(&socket);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -117,6 +115,13 @@ fn connection(gateway: &Arc<Gateway>, socket: TcpStream, slow_reader: Duration, 
             tracing::debug!(%error, "a connection ended with an error");
         }
     });
+}
+
+/// An event is sent when it is there, not when a packet is full.
+fn without_delay(socket: &TcpStream) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+    }
 }
 
 /// Cuts off a caller that does not read: a write that cannot proceed for the limit is an error.
@@ -187,6 +192,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SlowReaderGuard<S> {
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn an_accepted_connection_has_nagles_delay_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (caller, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (socket, _) = accepted.expect("accepted");
+        without_delay(&socket);
+        assert!(socket.nodelay().expect("readable"));
+        drop(caller);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_stops_reading_is_cut_off_and_a_slow_one_is_not() {

@@ -82,8 +82,17 @@ impl Dialer {
 
 /// A TCP connection without Nagle's delay, and the time its handshake took.
 async fn connect(host: &str, port: u16) -> Result<(TcpStream, Duration), Fault> {
+    connect_by(resolve, host, port).await
+}
+
+/// Looks the name up, every time, and connects.
+async fn connect_by(
+    lookup: impl AsyncFn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    host: &str,
+    port: u16,
+) -> Result<(TcpStream, Duration), Fault> {
     let fail = |what: &str, e: &io::Error| unreachable(format!("{what} {}: {}", host_and_port(host, port), chain(e)));
-    let addresses = resolve(host, port).await.map_err(|e| fail("resolving", &e))?;
+    let addresses = lookup(host, port).await.map_err(|e| fail("resolving", &e))?;
     let started = Instant::now();
     let tcp = race(addresses).await.map_err(|e| fail("connecting to", &e))?;
     let round_trip = started.elapsed();
@@ -213,6 +222,22 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (tcp, _) = connect("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
         assert!(tcp.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved_again_for_every_connection() {
+        let old = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let new = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let moved = std::sync::atomic::AtomicBool::new(false);
+        let lookup = async |_: &str, _: u16| {
+            let now = if moved.load(std::sync::atomic::Ordering::Relaxed) { &new } else { &old };
+            Ok(vec![now.local_addr()?])
+        };
+        let (first, _) = connect_by(&lookup, "provider.test", 443).await.unwrap();
+        moved.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (second, _) = connect_by(&lookup, "provider.test", 443).await.unwrap();
+        assert_eq!(first.peer_addr().unwrap(), old.local_addr().unwrap());
+        assert_eq!(second.peer_addr().unwrap(), new.local_addr().unwrap());
     }
 
     #[test]
