@@ -4,7 +4,7 @@ use crate::errors::ErrorMap;
 use crate::glob;
 use crate::quirks::Quirks;
 use crate::raw::ModelRow;
-use canon::DialectName;
+use canon::{DialectName, Usage};
 use dialect::profile::Profile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,24 @@ impl Provider {
 }
 
 impl ModelFacts {
+    /// US dollars of an answer. `None` where a price it needs is unknown, or the counts it is made of.
+    ///
+    /// Writing to a prompt cache and audio have prices of their own, which the rows do not state: an answer with either
+    /// has no known cost.
+    pub fn cost(&self, usage: &Usage) -> Option<f64> {
+        let other = [usage.cache_write_tokens, usage.input_audio_tokens, usage.output_audio_tokens];
+        if other.iter().flatten().any(|tokens| *tokens > 0) {
+            return None;
+        }
+        let (input, output) = (usage.input_tokens?, usage.output_tokens?);
+        let cached = usage.cached_input_tokens.unwrap_or(0).min(input);
+        let cached_price = if cached == 0 { 0.0 } else { self.cached_input_price? };
+        let sum = (input - cached) as f64 * self.input_price?
+            + cached as f64 * cached_price
+            + output as f64 * self.output_price?;
+        Some(sum / 1e6)
+    }
+
     fn overlaid_with(self, over: &ModelRow) -> Self {
         let (under_can, over_can) = (self.capabilities, over.capabilities.unwrap_or_default());
         Self {

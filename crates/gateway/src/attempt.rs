@@ -3,6 +3,7 @@
 //! Nothing reaches the caller from here, status line included, so a 200 that turns into an error, an empty stream or
 //! silence still fails over invisibly.
 
+use crate::Current;
 use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
@@ -10,7 +11,7 @@ use crate::memory::{ByteBudget, Held, no_room};
 use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Stream, finish_fault};
 use crate::wire::{self, Prepared};
 use bytes::{Bytes, BytesMut};
-use canon::{Fault, FaultClass, Instant, Origin, Phase};
+use canon::{Drops, Fault, FaultClass, Instant, Origin, Phase};
 use catalog::{Provider, classify};
 use dialect::StreamShape;
 use dialect::profile::Profile;
@@ -18,7 +19,7 @@ use http::HeaderMap;
 use routing::{PhaseLimits, Start};
 use std::sync::Arc;
 use std::time::Duration;
-use upstream::{AnswerBody, Endpoint, Reply, Transport};
+use upstream::{AnswerBody, Call, Reply};
 
 /// Longest prelude before the first content.
 const PRELUDE_LIMIT: usize = 64 << 10;
@@ -53,42 +54,61 @@ pub(crate) struct Failed {
     pub fault: Fault,
     /// The request was altered for this target, so a 4xx is not the caller's fault.
     pub altered: bool,
+    /// What this target could not take of the request.
+    pub drops: Drops,
+}
+
+/// What every attempt of an exchange is made from. Shared, because a probe outlives the exchange that began it.
+pub(crate) struct Exchange {
+    /// The caller's request.
+    pub inquiry: Inquiry,
+    /// How the caller's stream must look.
+    pub shape: StreamShape,
+    /// The clock.
+    pub clock: Clock,
+    /// What answers that are not streamed may hold.
+    pub budget: ByteBudget,
+    /// `content_blocked: next`.
+    pub blocked_is_fault: bool,
+    /// The configuration that was in force when it began.
+    pub current: Arc<Current>,
 }
 
 /// What an attempt works with.
-pub(crate) struct Attempt<'a> {
-    /// The caller's request.
-    pub inquiry: &'a Inquiry,
-    /// The way out.
-    pub transport: &'a dyn Transport,
-    /// The clock.
-    pub clock: Clock,
-    /// How the caller's stream must look.
-    pub shape: &'a StreamShape,
-    /// What answers that are not streamed may hold.
-    pub budget: &'a ByteBudget,
-    /// `content_blocked: next`.
-    pub blocked_is_fault: bool,
-    /// Where the target listens.
-    pub endpoint: Option<Arc<Endpoint>>,
+pub(crate) struct Attempt {
+    /// Request and surroundings.
+    pub exchange: Arc<Exchange>,
     /// Target, credential, limits.
     pub start: Start,
 }
 
-impl Attempt<'_> {
+impl Attempt {
     /// Runs to the gate.
     pub(crate) async fn run(self) -> Result<Ready, Failed> {
-        let limits = &self.start.limits;
-        let prepared = self.prepare(limits.connect).map_err(|fault| Failed { fault, altered: true })?;
-        let altered = prepared.altered;
+        let unsent = |fault| Failed { fault, altered: true, drops: Drops::new() };
+        let prepared = self.prepare(self.start.limits.connect).map_err(unsent)?;
+        let Prepared { call, drops, altered, same_dialect } = prepared;
         let gate = self.gate();
-        let ran = tokio::time::timeout_at(self.clock.runtime(gate.at), self.reach(prepared)).await;
+        let ran = tokio::time::timeout_at(self.runtime(gate.at), self.reach(call, same_dialect)).await;
         let reached = ran.unwrap_or_else(|_| Err(gate.passed()));
         let shown = match reached {
             Ok(ready) => self.show(ready).await,
             Err(fault) => Err(fault),
         };
-        shown.map_err(|fault| Failed { fault, altered })
+        match shown {
+            Ok(mut ready) => {
+                match &mut ready.answer {
+                    Served::Whole(_, facts, _) => facts.drops.extend(drops),
+                    Served::Stream(stream) => stream.facts.drops.extend(drops),
+                }
+                Ok(ready)
+            }
+            Err(fault) => Err(Failed { fault, altered, drops }),
+        }
+    }
+
+    fn runtime(&self, at: Instant) -> tokio::time::Instant {
+        self.exchange.clock.runtime(at)
     }
 
     /// Content that the caller's dialect shows only when it is complete, such as a tool call, does not open the gate:
@@ -97,7 +117,7 @@ impl Attempt<'_> {
         if let Served::Stream(stream) = &mut ready.answer {
             let mut gate = self.idle_gate();
             while !stream.has_begun() {
-                match tokio::time::timeout_at(self.clock.runtime(gate.at), NextProgress(stream)).await {
+                match tokio::time::timeout_at(self.runtime(gate.at), NextProgress(stream)).await {
                     Ok(progress) => match progress? {
                         Progress::Content => gate = self.idle_gate(),
                         Progress::Prelude => {}
@@ -112,19 +132,19 @@ impl Attempt<'_> {
 
     fn prepare(&self, connect: Duration) -> Result<Prepared, Fault> {
         let target = &self.start.target;
-        let endpoint = self.endpoint.clone().ok_or_else(|| {
+        let endpoint = self.exchange.current.endpoints.get(&target.provider.name).cloned().ok_or_else(|| {
             // The provider left the configuration while this exchange was under way.
             Fault::new(FaultClass::Unreachable, Origin::Mainstay, format!("{} has no address", target.provider.name))
         })?;
         let credential = target.credentials.get(self.start.credential);
-        wire::prepare(self.inquiry, target, credential, endpoint, connect, self.start.attempt.0)
+        wire::prepare(&self.exchange.inquiry, target, credential, endpoint, connect, self.start.attempt.0)
     }
 
     /// The limit that fires first on the way to the gate.
     fn gate(&self) -> Gate {
         let limits: &PhaseLimits = &self.start.limits;
-        let now = self.clock.now();
-        let (phase, limit) = if self.inquiry.scan.stream {
+        let now = self.exchange.clock.now();
+        let (phase, limit) = if self.exchange.inquiry.scan.stream {
             (Phase::FirstToken, limits.first_token)
         } else {
             (Phase::Response, limits.response)
@@ -137,7 +157,7 @@ impl Attempt<'_> {
 
     /// The limit between two tokens.
     fn idle_gate(&self) -> Gate {
-        let now = self.clock.now();
+        let now = self.exchange.clock.now();
         let limit = self.start.limits.idle;
         Gate { at: now + limit, phase: Phase::Idle, limit }.or(self.attempt_gate(now))
     }
@@ -147,27 +167,21 @@ impl Attempt<'_> {
         Gate { at, phase: Phase::Attempt, limit: at.saturating_since(now) }
     }
 
-    async fn reach(&self, prepared: Prepared) -> Result<Ready, Fault> {
-        let Prepared { call, drops, same_dialect, .. } = prepared;
-        let reply = self.transport.send(call).await?;
+    async fn reach(&self, call: Call, same_dialect: bool) -> Result<Ready, Fault> {
+        let reply = self.exchange.current.transport(&self.start.target.id).send(call).await?;
         if !reply.status.is_success() {
             return Err(self.classify_head(reply).await);
         }
-        let mut ready = if self.inquiry.scan.stream {
-            self.reach_content(reply, same_dialect).await?
+        if self.exchange.inquiry.scan.stream {
+            self.reach_content(reply, same_dialect).await
         } else {
-            self.reach_end(reply, same_dialect).await?
-        };
-        match &mut ready.answer {
-            Served::Whole(_, facts, _) => facts.drops.extend(drops),
-            Served::Stream(stream) => stream.facts.drops.extend(drops),
+            self.reach_end(reply, same_dialect).await
         }
-        Ok(ready)
     }
 
     async fn classify_head(&self, reply: Reply) -> Fault {
         let Reply { status, headers, body } = reply;
-        let mut held = self.budget.nothing();
+        let mut held = self.exchange.budget.nothing();
         let read = collect(body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held);
         let read = tokio::time::timeout(ERROR_BODY_TIME, read).await;
         let body = read.ok().and_then(Result::ok).unwrap_or_default();
@@ -178,7 +192,7 @@ impl Attempt<'_> {
     async fn reach_content(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
         let provider = &self.start.target.provider;
         if let Some(kind) = not_a_stream(&reply.headers) {
-            let mut held = self.budget.nothing();
+            let mut held = self.exchange.budget.nothing();
             let body = collect(reply.body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held).await.unwrap_or_default();
             return Err(instead_of_stream(provider, &self.start.target.profile, kind, &body));
         }
@@ -186,13 +200,13 @@ impl Attempt<'_> {
         let reader = if same_dialect {
             Reader::Same {
                 sniffer: outbound.sniffer(&self.start.target.profile),
-                show_usage: self.shape.usage,
-                framing: Framing::new(self.shape.json_array),
+                show_usage: self.exchange.shape.usage,
+                framing: Framing::new(self.exchange.shape.json_array),
             }
         } else {
             Reader::Translated {
                 decoder: outbound.stream_decoder(&self.start.target.profile),
-                encoder: dialect::inbound(self.inquiry.dialect).stream_encoder(self.shape.clone()),
+                encoder: dialect::inbound(self.exchange.inquiry.dialect).stream_encoder(self.exchange.shape.clone()),
                 events: Vec::new(),
             }
         };
@@ -200,9 +214,9 @@ impl Attempt<'_> {
             reply.body,
             reader,
             provider.clone(),
-            self.inquiry.scan.shows_reasoning,
-            self.blocked_is_fault,
-            self.budget.nothing(),
+            self.exchange.inquiry.scan.shows_reasoning,
+            self.exchange.blocked_is_fault,
+            self.exchange.budget.nothing(),
         );
         loop {
             match NextProgress(&mut stream).await? {
@@ -222,7 +236,7 @@ impl Attempt<'_> {
 
     async fn reach_end(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
         let target = &self.start.target;
-        let mut held = self.budget.nothing();
+        let mut held = self.exchange.budget.nothing();
         let body = collect(reply.body, ANSWER_LIMIT, Overflow::Fault, &mut held).await?;
         let body = trim_blank_lines(body);
         let outbound = dialect::outbound(target.provider.dialect);
@@ -244,12 +258,12 @@ impl Attempt<'_> {
             let mut answer = outbound
                 .decode_answer(&body, &target.profile)
                 .map_err(|_| classify::unreadable(&target.provider, &body))?;
-            answer.created.get_or_insert(self.shape.created);
+            answer.created.get_or_insert(self.exchange.shape.created);
             facts.usage = answer.usage.clone();
             facts.model.clone_from(&answer.model);
             facts.content = answer.candidates.iter().any(|c| !c.parts.is_empty());
             facts.finish = finish_of(&answer);
-            dialect::inbound(self.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
+            dialect::inbound(self.exchange.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
         };
         self.check_end(&facts)?;
         Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, Box::new(facts), held), same_dialect })
@@ -259,7 +273,7 @@ impl Attempt<'_> {
         let provider = &self.start.target.provider;
         match &facts.finish {
             Some((reason, native)) => {
-                match finish_fault(provider, *reason, native, facts.content, self.blocked_is_fault) {
+                match finish_fault(provider, *reason, native, facts.content, self.exchange.blocked_is_fault) {
                     Some(fault) => Err(fault),
                     None => Ok(()),
                 }

@@ -3,71 +3,46 @@
 //! It ends with something of an answer (the commit) or with the machine giving up. Dropping it, because the caller hung
 //! up, drops every call under way and settles the machine.
 
-use crate::attempt::{Attempt, Failed, Ready, Served};
+use crate::attempt::{Attempt, Exchange, Failed, Ready, Served};
 use crate::clock::Clock;
 use crate::inquiry::Inquiry;
-use crate::memory::{ByteBudget, Held};
+use crate::memory::Held;
 use crate::pipeline::Planned;
 use crate::relay::{Committed, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
-use crate::settle::Settlement;
+use crate::settle::{self, Settlement};
 use crate::stream::Facts;
 use crate::{Current, Gateway};
-use bytes::{BufMut, Bytes, BytesMut};
-use canon::{CallerError, DialectName, FaultClass, Instant};
+use bytes::Bytes;
+use canon::{CallerError, DialectName, Drops, FaultClass, Instant};
 use dialect::StreamShape;
 use http::{HeaderMap, HeaderValue, Response, header};
-use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Start, Step};
+use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Overtaken, Start, Step};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// How an exchange went up to the commit.
 pub(crate) enum Driven {
     /// An answer, whole or a committed stream.
     Answered(Response<GatewayBody>),
-    /// Nobody could answer.
-    GaveUp {
-        /// What the caller is told.
-        error: CallerError,
-        /// Who was asked.
-        headers: HeaderMap,
-    },
+    /// Nobody could answer: the error.
+    GaveUp(Response<GatewayBody>),
 }
 
-type Running<'a> = Pin<Box<dyn Future<Output = Result<Ready, Failed>> + Send + 'a>>;
+type Running = Pin<Box<dyn Future<Output = Result<Ready, Failed>> + Send>>;
 
-struct Slot<'a> {
+struct Slot {
     attempt: AttemptId,
     idle: std::time::Duration,
-    running: Running<'a>,
+    running: Running,
 }
 
-/// Everything an attempt borrows.
-struct Exchange<'a> {
-    inquiry: &'a Inquiry,
-    clock: Clock,
-    shape: &'a StreamShape,
-    budget: &'a ByteBudget,
-    blocked_is_fault: bool,
-    current: &'a Current,
-}
-
-impl<'a> Exchange<'a> {
-    fn start(&self, start: Start) -> Slot<'a> {
-        let attempt = start.attempt;
-        let idle = start.limits.idle;
-        let running = Attempt {
-            inquiry: self.inquiry,
-            transport: self.current.transport(&start.target.id).as_ref(),
-            clock: self.clock,
-            shape: self.shape,
-            budget: self.budget,
-            blocked_is_fault: self.blocked_is_fault,
-            endpoint: self.current.endpoints.get(&start.target.provider.name).cloned(),
-            start,
-        };
-        Slot { attempt, idle, running: Box::pin(running.run()) }
-    }
+fn start(exchange: &Arc<Exchange>, start: Start) -> Slot {
+    let attempt = start.attempt;
+    let idle = start.limits.idle;
+    let running = Attempt { exchange: exchange.clone(), start };
+    Slot { attempt, idle, running: Box::pin(running.run()) }
 }
 
 /// Settles the machine when the driver is dropped before its end: the caller hung up.
@@ -94,40 +69,69 @@ impl Drop for Settling<'_> {
 }
 
 /// Runs an exchange up to the commit.
-pub(crate) async fn drive(gateway: &Gateway, current: &Current, planned: Planned, seed: u64) -> Driven {
+pub(crate) async fn drive(gateway: &Gateway, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
     let Planned { inquiry, model, plan, settlement, shape, held } = planned;
     let clock = gateway.clock;
     let facts = facts(&inquiry, &model, settlement.started, seed);
     let deadline = facts.deadline;
-    let exchange = Exchange {
-        inquiry: &inquiry,
+    let exchange = Arc::new(Exchange {
+        inquiry,
+        shape,
         clock,
-        shape: &shape,
-        budget: &gateway.budget,
+        budget: gateway.budget.clone(),
         blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
-        current,
-    };
-    let mut settling =
-        Settling { machine: Some(Machine::new(model.clone(), plan, facts)), clock, settlement: &settlement };
-    let reached = reach(&exchange, &mut settling, deadline).await;
-    let Some(machine) = settling.machine.take() else {
-        return gone();
+        current: current.clone(),
+    });
+    let mut settling = Settling { machine: Some(Machine::new(model, plan, facts)), clock, settlement: &settlement };
+    let mut slots = Slots::default();
+    let reached = reach(&exchange, &mut settling, &mut slots, deadline).await;
+    let Some(mut machine) = settling.machine.take() else {
+        return Driven::GaveUp(respond::final_error(exchange.inquiry.dialect, &internal()));
     };
     drop(settling);
     match reached {
         Reached::Committed { ready, attempt, idle } => {
+            if let Some(probe) = machine.take_overtaken() {
+                slots.go_on(probe, clock);
+            }
             let limits = Limits { idle, deadline };
-            let commit = Commit { dialect: inquiry.dialect, shape, limits, attempt, machine, settlement, held };
+            let commit = Commit {
+                dialect: exchange.inquiry.dialect,
+                shape: exchange.shape.clone(),
+                limits,
+                attempt,
+                machine,
+                settlement,
+                held,
+            };
             commit.respond(gateway, ready)
         }
         Reached::GaveUp(error) => {
-            let now = clock.now();
-            settlement.gave_up(error.status, error.fault.map(FaultClass::as_str), &machine, now);
-            let mut headers = HeaderMap::new();
-            who_was_asked(&mut headers, &machine);
-            Driven::GaveUp { error, headers }
+            settlement.gave_up(error.status, error.fault.map(FaultClass::as_str), &machine, clock.now());
+            Driven::GaveUp(refusal(exchange.inquiry.dialect, &error, &machine, &settlement, &slots))
         }
     }
+}
+
+/// The answer when nobody could answer: the error, who was asked, and the story if it was asked for.
+fn refusal(
+    dialect: DialectName,
+    error: &CallerError,
+    machine: &Machine,
+    settlement: &Settlement,
+    slots: &Slots,
+) -> Response<GatewayBody> {
+    let told = machine.told_of();
+    let facts = Facts { drops: slots.dropped_by(told.as_ref().map(|told| told.attempt)), ..Facts::default() };
+    let mut response = respond::final_error(dialect, error);
+    if let Some(story) = settlement.story(&facts, machine) {
+        respond::tell(&mut response, &story);
+    }
+    let headers = response.headers_mut();
+    who_was_asked(headers, machine);
+    respond::set(headers, names::REASON, respond::reason_of(error));
+    respond::set_dropped(headers, &facts.drops);
+    response
 }
 
 fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> ExchangeFacts {
@@ -152,23 +156,21 @@ enum Reached {
     GaveUp(CallerError),
 }
 
-async fn reach<'a>(exchange: &Exchange<'a>, settling: &mut Settling<'_>, deadline: Instant) -> Reached {
+async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mut Slots, deadline: Instant) -> Reached {
     let clock = exchange.clock;
-    let mut slots: [Option<Slot<'a>>; 2] = [None, None];
     let mut ready: Option<(Ready, std::time::Duration)> = None;
     let mut last = AttemptId(0);
     let mut action = settling.next(Event::Begin, clock.now());
     loop {
         let mut timer = deadline;
         match action {
-            Action::Try(start) | Action::Hedge(start) => {
-                timer = timer.min(start.hedge_at.unwrap_or(Instant::FAR_FUTURE));
-                put(&mut slots, exchange.start(start));
+            Action::Try(begin) | Action::Hedge(begin) => {
+                timer = timer.min(begin.hedge_at.unwrap_or(Instant::FAR_FUTURE));
+                slots.put(start(exchange, begin));
             }
             Action::Continue { hedge_at } => timer = timer.min(hedge_at.unwrap_or(Instant::FAR_FUTURE)),
             Action::Wait { until } => timer = timer.min(until),
             Action::Commit { attempt, .. } => {
-                // Dropping the slots cancels whatever else is under way.
                 if let Some((ready, idle)) = ready.take() {
                     return Reached::Committed { ready, attempt, idle };
                 }
@@ -184,7 +186,7 @@ async fn reach<'a>(exchange: &Exchange<'a>, settling: &mut Settling<'_>, deadlin
             Action::GiveUp(gave_up) => return Reached::GaveUp(gave_up.error),
             Action::End(end) => return Reached::GaveUp(end.error),
         }
-        let event = match tokio::time::timeout_at(clock.runtime(timer), First(&mut slots)).await {
+        let event = match tokio::time::timeout_at(clock.runtime(timer), First(&mut slots.running)).await {
             Ok(Finished { attempt, outcome: Ok(first), idle }) => {
                 let event = match &first.answer {
                     Served::Stream(_) => Event::FirstContent { attempt },
@@ -194,7 +196,10 @@ async fn reach<'a>(exchange: &Exchange<'a>, settling: &mut Settling<'_>, deadlin
                 last = attempt;
                 event
             }
-            Ok(Finished { attempt, outcome: Err(Failed { fault, altered }), .. }) => {
+            Ok(Finished { attempt, outcome: Err(Failed { fault, altered, drops }), .. }) => {
+                if !drops.is_empty() {
+                    slots.dropped.push((attempt, drops));
+                }
                 Event::Failed { attempt, fault, altered }
             }
             Err(_) if timer >= deadline => Event::DeadlinePassed,
@@ -204,9 +209,39 @@ async fn reach<'a>(exchange: &Exchange<'a>, settling: &mut Settling<'_>, deadlin
     }
 }
 
-fn put<'a>(slots: &mut [Option<Slot<'a>>; 2], slot: Slot<'a>) {
-    if let Some(free) = slots.iter_mut().find(|s| s.is_none()) {
-        *free = Some(slot);
+/// The attempts under way, two at most, and what the failed ones could not take of the request.
+///
+/// Dropping it cancels whatever is under way.
+#[derive(Default)]
+struct Slots {
+    running: [Option<Slot>; 2],
+    dropped: Vec<(AttemptId, Drops)>,
+}
+
+impl Slots {
+    fn put(&mut self, slot: Slot) {
+        if let Some(free) = self.running.iter_mut().find(|s| s.is_none()) {
+            *free = Some(slot);
+        }
+    }
+
+    fn dropped_by(&self, attempt: Option<AttemptId>) -> Drops {
+        let found = self.dropped.iter().find(|(by, _)| Some(*by) == attempt);
+        found.map(|(_, drops)| drops.clone()).unwrap_or_default()
+    }
+
+    /// Lets a probe that its hedge has overtaken run to its own end.
+    fn go_on(&mut self, probe: Overtaken, clock: Clock) {
+        let is_probe = |slot: &&mut Option<Slot>| slot.as_ref().is_some_and(|slot| slot.attempt == probe.attempt());
+        let Some(slot) = self.running.iter_mut().find(is_probe).and_then(Option::take) else { return };
+        let judged = async move {
+            match slot.running.await {
+                Ok(_) => probe.succeeded(clock.now()),
+                Err(Failed { fault, .. }) => probe.failed(&fault, clock.now()),
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "one a target at most, bounded by the limits of its attempt")]
+        tokio::spawn(judged);
     }
 }
 
@@ -217,9 +252,9 @@ struct Finished {
 }
 
 /// Resolves with the first attempt that is over, and takes it out of its slot.
-struct First<'s, 'a>(&'s mut [Option<Slot<'a>>; 2]);
+struct First<'s>(&'s mut [Option<Slot>; 2]);
 
-impl Future for First<'_, '_> {
+impl Future for First<'_> {
     type Output = Finished;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finished> {
         for place in self.0.iter_mut() {
@@ -267,7 +302,7 @@ impl Commit {
     ) -> Driven {
         self.settlement.complete(facts, &self.machine, gateway.clock.now());
         let bytes = match self.settlement.story(facts, &self.machine) {
-            Some(story) => with_story(&bytes, &story),
+            Some(story) => respond::with_story(&bytes, &story),
             None => bytes,
         };
         let mut response = Response::new(GatewayBody::Whole(Some(bytes), Some(held)));
@@ -275,6 +310,8 @@ impl Commit {
         headers.reserve(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.headers(headers, from, same, facts);
+        let cost = settle::cost(facts, &self.machine).map(|cost| format!("{cost:.9}"));
+        respond::set(headers, names::COST, cost.as_deref().unwrap_or(respond::UNKNOWN));
         Driven::Answered(response)
     }
 
@@ -311,61 +348,23 @@ impl Commit {
             respond::cross(&served.target.provider, from, headers);
         }
         who_was_asked(headers, &self.machine);
-        headers.insert(names::CACHE, HeaderValue::from_static("none"));
+        respond::set(headers, names::REASON, self.machine.fallback_reason().unwrap_or(respond::NONE));
         respond::set_dropped(headers, &facts.drops);
     }
 }
 
-/// `x-mainstay-provider`, `-model`, `-attempts`, `-fallback`, `-reason`.
+/// `x-mainstay-provider`, `-model`, `-attempts`, `-fallback`, `-cache`: of who served, else of who is told of.
 fn who_was_asked(headers: &mut HeaderMap, machine: &Machine) {
-    if let Some(served) = machine.served_by() {
-        respond::set(headers, names::PROVIDER, &served.target.provider.name);
-        respond::set(headers, names::MODEL, &served.target.model);
-        headers.insert(names::FALLBACK, HeaderValue::from(served.fallback));
-    } else if let Some(first) = machine.attempts().first() {
-        // Nobody served: the fault that is told is the first target's.
-        let (provider, model) = first.target.split_once('/').unwrap_or((&first.target, ""));
-        respond::set(headers, names::PROVIDER, provider);
-        respond::set(headers, names::MODEL, model);
+    if let Some(who) = machine.served_by().or_else(|| machine.told_of()) {
+        respond::set(headers, names::PROVIDER, &who.target.provider.name);
+        respond::set(headers, names::MODEL, &who.target.model);
+        headers.insert(names::FALLBACK, HeaderValue::from(who.fallback));
     }
-    headers.insert(names::ATTEMPTS, HeaderValue::from(machine.attempts().len()));
-    if let Some(reason) = machine.fallback_reason() {
-        respond::set(headers, names::REASON, reason);
-    }
-}
-
-/// Adds the story to a JSON object without touching anything else of it.
-fn with_story(bytes: &Bytes, story: &serde_json::Value) -> Bytes {
-    let Some(end) = bytes.iter().rposition(|b| *b == b'}') else { return bytes.clone() };
-    let Some(head) = bytes.get(..end) else { return bytes.clone() };
-    let empty = head.iter().rev().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    let story = story.to_string();
-    let mut out = BytesMut::with_capacity(bytes.len() + story.len() + 16);
-    out.put_slice(head);
-    out.put_slice(if empty { b"\"mainstay\":" } else { b",\"mainstay\":" });
-    out.put_slice(story.as_bytes());
-    out.put_u8(b'}');
-    out.freeze()
+    headers.insert(names::ATTEMPTS, HeaderValue::from(machine.attempts_made()));
+    headers.insert(names::CACHE, HeaderValue::from_static(respond::NONE));
 }
 
 /// A step the machine never takes here; said honestly rather than with a panic.
 fn internal() -> CallerError {
     CallerError::new(500, "internal_error", "the exchange ended without an answer and without a reason")
-}
-
-fn gone() -> Driven {
-    Driven::GaveUp { error: internal(), headers: HeaderMap::new() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_story_goes_into_an_object_and_leaves_the_rest_alone() {
-        let story = serde_json::json!({ "attempts": [] });
-        let with = with_story(&Bytes::from_static(b"{ \"a\" : 1 }\n"), &story);
-        assert_eq!(with, r#"{ "a" : 1 ,"mainstay":{"attempts":[]}}"#);
-        assert_eq!(with_story(&Bytes::from_static(b"{ }"), &story), r#"{ "mainstay":{"attempts":[]}}"#);
-    }
 }

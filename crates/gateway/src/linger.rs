@@ -32,6 +32,13 @@ impl Lingering {
     }
 }
 
+impl Lingering {
+    /// Changes the refusal before it is sent.
+    pub(crate) fn rewrite(&mut self, change: impl FnOnce(&Bytes) -> Bytes) {
+        self.answer = self.answer.as_ref().map(change);
+    }
+}
+
 impl Body for Lingering {
     type Data = Bytes;
     type Error = Infallible;

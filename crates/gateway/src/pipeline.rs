@@ -112,6 +112,9 @@ impl Gateway {
             Route::Unknown(dialect) => unknown_path(dialect, parts.uri.path()),
         };
         respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
+        if !matches!(response.body(), GatewayBody::Relay(_)) && !response.headers().contains_key(names::COST) {
+            respond::complete(response.headers_mut());
+        }
         if is_anthropic && !response.headers().contains_key(names::ANTHROPIC_REQUEST_ID) {
             respond::set(response.headers_mut(), names::ANTHROPIC_REQUEST_ID, &request_id);
         }
@@ -121,10 +124,22 @@ impl Gateway {
         response
     }
 
-    async fn chat<B: CallerBody>(&self, current: &Current, received: Received<B>, seed: u64) -> Response<GatewayBody> {
+    async fn chat<B: CallerBody>(
+        &self,
+        current: &Arc<Current>,
+        received: Received<B>,
+        seed: u64,
+    ) -> Response<GatewayBody> {
+        let request_id = received.request_id.clone();
+        let wants_trace = wants_trace(&received.headers);
         match self.admit(&current.snapshot, received).await {
             Ok(admitted) => self.answer(current, admitted, seed).await,
-            Err(refusal) => refusal,
+            Err(mut refusal) => {
+                if wants_trace {
+                    respond::tell(&mut refusal, &settle::story_of_refusal(&request_id));
+                }
+                refusal
+            }
         }
     }
 
@@ -168,16 +183,10 @@ impl Gateway {
         })
     }
 
-    async fn answer(&self, current: &Current, admitted: Admitted, seed: u64) -> Response<GatewayBody> {
+    async fn answer(&self, current: &Arc<Current>, admitted: Admitted, seed: u64) -> Response<GatewayBody> {
         let planned = plan(admitted, seed);
-        let dialect = planned.inquiry.dialect;
         match drive::drive(self, current, planned, seed).await {
-            Driven::Answered(response) => response,
-            Driven::GaveUp { error, headers } => {
-                let mut response = respond::final_error(dialect, &error);
-                response.headers_mut().extend(headers);
-                response
-            }
+            Driven::Answered(response) | Driven::GaveUp(response) => response,
         }
     }
 
@@ -217,19 +226,23 @@ fn precheck<'a>(
     Ok(key)
 }
 
+/// `x-mainstay-trace: 1`.
+fn wants_trace(headers: &HeaderMap) -> bool {
+    headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true")
+}
+
 /// Finds the candidates.
 fn plan(admitted: Admitted, seed: u64) -> Planned {
     let Admitted { inquiry, model, caller, held, request_id, started } = admitted;
     let needs = Needs::from(&inquiry.scan);
     let mut rng = fastrand::Rng::with_seed(seed);
     let plan = routing::plan(&model, &needs, started, &mut rng);
-    let wants_trace = inquiry.headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true");
     let settlement = Settlement {
         request_id: request_id.clone(),
         model: Arc::from(model.name.as_str()),
         caller,
         started,
-        trace: wants_trace.then(|| settle::exclusions(&plan)),
+        trace: wants_trace(&inquiry.headers).then(|| settle::exclusions(&plan)),
     };
     let shape = StreamShape {
         usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,

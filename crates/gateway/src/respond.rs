@@ -3,7 +3,7 @@
 use crate::memory::Held;
 use crate::readers::lock;
 use crate::relay::RelayBody;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use canon::{CallerError, DialectName, Drops};
 use catalog::Provider;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -64,6 +64,11 @@ impl Body for GatewayBody {
     }
 }
 
+/// What a header of the gateway says where there is nothing to say: each is on every response.
+pub(crate) const NONE: &str = "none";
+/// What `x-mainstay-cost` says where no price is known.
+pub(crate) const UNKNOWN: &str = "unknown";
+
 /// Names of the gateway's own response headers.
 pub(crate) mod names {
     use http::HeaderName;
@@ -78,6 +83,7 @@ pub(crate) mod names {
     pub(crate) const REASON: HeaderName = HeaderName::from_static("x-mainstay-reason");
     pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-mainstay-cache");
     pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-mainstay-dropped");
+    pub(crate) const COST: HeaderName = HeaderName::from_static("x-mainstay-cost");
     pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 }
 
@@ -119,10 +125,22 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     headers.insert(name, value);
 }
 
+/// Completes the headers of a response that is no answer: what nobody has set has nothing to say.
+pub(crate) fn complete(headers: &mut HeaderMap) {
+    let none = HeaderValue::from_static(NONE);
+    for name in [names::PROVIDER, names::MODEL, names::REASON, names::CACHE, names::DROPPED, names::COST] {
+        headers.entry(name).or_insert_with(|| none.clone());
+    }
+    for name in [names::ATTEMPTS, names::FALLBACK] {
+        headers.entry(name).or_insert_with(|| HeaderValue::from_static("0"));
+    }
+}
+
 /// The paths a translation lost, bounded so that the header stays readable.
 pub(crate) fn set_dropped(headers: &mut HeaderMap, drops: &Drops) {
     const MOST: usize = 1024;
     if drops.is_empty() {
+        headers.insert(names::DROPPED, HeaderValue::from_static(NONE));
         return;
     }
     let mut text = String::new();
@@ -145,6 +163,14 @@ pub(crate) fn set_retry_after(headers: &mut HeaderMap, after: Duration) {
     headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }
 
+/// Why there is no answer: the fault, or the gateway's own code.
+pub(crate) fn reason_of(error: &CallerError) -> &str {
+    match error.fault {
+        Some(class) => class.as_str(),
+        None => &error.code,
+    }
+}
+
 /// An error in a dialect.
 pub(crate) fn error(dialect: DialectName, error: &CallerError) -> Response<GatewayBody> {
     let body = dialect::inbound(dialect).encode_error(error);
@@ -152,6 +178,7 @@ pub(crate) fn error(dialect: DialectName, error: &CallerError) -> Response<Gatew
     *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    set(headers, names::REASON, reason_of(error));
     if let Some(after) = error.retry_after {
         set_retry_after(headers, after);
     }
@@ -169,6 +196,29 @@ pub(crate) fn final_error(dialect: DialectName, of: &CallerError) -> Response<Ga
     response
 }
 
+/// Adds the story to the body of an error.
+pub(crate) fn tell(response: &mut Response<GatewayBody>, story: &serde_json::Value) {
+    match response.body_mut() {
+        GatewayBody::Whole(Some(bytes), _) => *bytes = with_story(bytes, story),
+        GatewayBody::Lingering(lingering) => lingering.rewrite(|bytes| with_story(bytes, story)),
+        GatewayBody::Whole(None, _) | GatewayBody::Relay(_) | GatewayBody::Watched(_) => {}
+    }
+}
+
+/// Adds the story to a JSON object without touching anything else of it.
+pub(crate) fn with_story(bytes: &Bytes, story: &serde_json::Value) -> Bytes {
+    let Some(end) = bytes.iter().rposition(|b| *b == b'}') else { return bytes.clone() };
+    let Some(head) = bytes.get(..end) else { return bytes.clone() };
+    let empty = head.iter().rev().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    let story = story.to_string();
+    let mut out = BytesMut::with_capacity(bytes.len() + story.len() + 16);
+    out.put_slice(head);
+    out.put_slice(if empty { b"\"mainstay\":" } else { b",\"mainstay\":" });
+    out.put_slice(story.as_bytes());
+    out.put_u8(b'}');
+    out.freeze()
+}
+
 /// A JSON answer of the gateway itself.
 pub(crate) fn json(value: &serde_json::Value) -> Response<GatewayBody> {
     let mut response = Response::new(GatewayBody::whole(value.to_string()));
@@ -179,6 +229,14 @@ pub(crate) fn json(value: &serde_json::Value) -> Response<GatewayBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_story_goes_into_an_object_and_leaves_the_rest_alone() {
+        let story = serde_json::json!({ "attempts": [] });
+        let with = with_story(&Bytes::from_static(b"{ \"a\" : 1 }\n"), &story);
+        assert_eq!(with, r#"{ "a" : 1 ,"mainstay":{"attempts":[]}}"#);
+        assert_eq!(with_story(&Bytes::from_static(b"{ }"), &story), r#"{ "mainstay":{"attempts":[]}}"#);
+    }
 
     #[test]
     fn a_refusal_that_may_pass_later_tells_sdks_not_to_retry_by_themselves() {

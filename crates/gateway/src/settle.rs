@@ -4,7 +4,7 @@ use crate::stream::Facts;
 use bytes::Bytes;
 use canon::{DialectName, Fault, Instant};
 use dialect::StreamShape;
-use routing::{Machine, Plan};
+use routing::{ExclusionReason, Machine, Plan};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -43,6 +43,7 @@ impl Settlement {
                 reason,
                 tried = %tried(machine),
                 ms = ms(now, self.started),
+                cost = cost(facts, machine),
                 malformed_events = facts.malformed,
                 "served by a fallback"
             );
@@ -56,6 +57,7 @@ impl Settlement {
                 ms = ms(now, self.started),
                 input_tokens = facts.usage.input_tokens,
                 output_tokens = facts.usage.output_tokens,
+                cost = cost(facts, machine),
                 malformed_events = facts.malformed,
                 "served"
             );
@@ -114,6 +116,7 @@ impl Settlement {
             "attempts": machine.attempts(),
             "excluded": excluded,
             "usage": facts.usage,
+            "cost": cost(facts, machine),
             "dropped": facts.drops.iter().collect::<Vec<_>>(),
         }))
     }
@@ -152,7 +155,19 @@ impl Settlement {
 
 /// What the plan left out, for the trace.
 pub(crate) fn exclusions(plan: &Plan) -> Value {
-    plan.excluded.iter().map(|e| json!({ "target": e.id, "reason": e.reason.code() })).collect()
+    let reason = |reason: &ExclusionReason| reason.describe(plan.made);
+    let excluded = plan.excluded.iter();
+    excluded.map(|e| json!({ "target": e.id, "code": e.reason.code(), "reason": reason(&e.reason) })).collect()
+}
+
+/// The story of a request that was refused before anything was planned.
+pub(crate) fn story_of_refusal(request_id: &str) -> Value {
+    json!({ "request_id": request_id, "attempts": [], "excluded": [] })
+}
+
+/// US dollars of the answer, where the prices of who served are known.
+pub(crate) fn cost(facts: &Facts, machine: &Machine) -> Option<f64> {
+    machine.served_by()?.target.facts.cost(&facts.usage)
 }
 
 /// Who serves; empty while nobody does.

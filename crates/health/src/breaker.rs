@@ -113,9 +113,6 @@ pub(crate) struct Breaker {
     run: u32,
     /// Streams broken after their first token in a row, a complete answer ends it.
     broken_run: u32,
-    /// Probes of this outage that a hedge overtook before they had said anything. A first token does not reset it: the
-    /// second one needed would be overtaken just as the ones before the first.
-    overtaken: u32,
     window: Window,
     /// The latest three started calls that have a verdict, and whether it was a first-token timeout.
     latest: [Option<(u64, bool)>; 3],
@@ -137,7 +134,6 @@ impl Breaker {
             started: 0,
             run: 0,
             broken_run: 0,
-            overtaken: 0,
             latest: [None; 3],
             doublings: 0,
             decayed: Instant::ORIGIN,
@@ -245,25 +241,6 @@ impl Breaker {
         }
     }
 
-    /// A hedge was quicker. Neither success nor failure, so the doublings stay; but it rests again, longer each time in
-    /// a row, or a silent target would make every caller wait for a hedge.
-    pub(crate) fn overtaken(&mut self, ticket: Ticket, now: Instant) {
-        self.advance(now);
-        self.free_slot(ticket);
-        if ticket.epoch == self.epoch && ticket.kind == StartKind::Probe && matches!(self.state, State::HalfOpen { .. })
-        {
-            let rest = self.rest();
-            self.overtaken += 1;
-            self.state = State::Open { until: now + rest };
-            self.epoch += 1;
-        }
-    }
-
-    /// Probes of this outage that a hedge overtook.
-    pub(crate) fn overtaken_probes(&self) -> u32 {
-        self.overtaken
-    }
-
     /// The call ended without a verdict on the target.
     pub(crate) fn released(&mut self, ticket: Ticket) {
         self.free_slot(ticket);
@@ -296,21 +273,18 @@ impl Breaker {
         self.epoch += 1;
         self.run = 0;
         self.broken_run = 0;
-        self.overtaken = 0;
         self.latest = [None; 3];
         self.window.clear();
     }
 
     /// The length of the next rest, with equal jitter.
     fn rest(&mut self) -> Duration {
-        let doublings = self.doublings.saturating_add(self.overtaken).min(30);
-        let rest = self.settings.rest.saturating_mul(1 << doublings).min(self.settings.rest_cap);
+        let rest = self.settings.rest.saturating_mul(1 << self.doublings.min(30)).min(self.settings.rest_cap);
         rest.mul_f64(0.5 + self.rng.f64() / 2.0)
     }
 
     fn probe_succeeded(&mut self, successes: u32, probe: Option<u64>, now: Instant) {
         self.state = if successes >= self.settings.probe_successes {
-            self.overtaken = 0;
             self.decayed = now;
             State::Ramping { grown: Duration::ZERO, seen: now }
         } else {

@@ -96,12 +96,6 @@ impl TargetHealth {
         Ok(Permit { target: Arc::clone(self), ticket, started: now, first_token: None, settled: false })
     }
 
-    /// Probes of this outage that a hedge overtook: a driver gives the next one more time before it hedges, or a target that
-    /// is merely slower than its peer would never prove that it has recovered.
-    pub fn overtaken_probes(&self) -> u32 {
-        lock(&self.inner).breaker.overtaken_probes()
-    }
-
     /// Calls started and not yet settled.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
@@ -188,18 +182,6 @@ impl Permit {
             Lesson::RateParked | Lesson::QuotaParked | Lesson::CredentialOff | Lesson::Quality | Lesson::Nothing => {
                 inner.breaker.released(self.ticket);
             }
-        }
-        drop(inner);
-        self.settled = true;
-    }
-
-    /// A hedge was quicker and the call is cancelled. Neutral, but a probe that had said nothing yet rests again.
-    pub fn overtaken(mut self, now: Instant) {
-        let mut inner = lock(&self.target.inner);
-        if self.first_token.is_none() {
-            inner.breaker.overtaken(self.ticket, now);
-        } else {
-            inner.breaker.released(self.ticket);
         }
         drop(inner);
         self.settled = true;

@@ -204,24 +204,6 @@ fn a_probe_that_is_cancelled_or_limited_frees_its_slot_and_proves_nothing() {
 }
 
 #[test]
-fn overtaken_probes_rest_longer_in_a_row_and_leave_no_mark() {
-    let target = target(1);
-    let mut now = trip(&target, 0.0);
-    for (round, rest) in (1..).zip([4.0, 8.0, 15.0, 15.0, 15.0]) {
-        start(&target, now).overtaken(at(now));
-        assert_eq!(target.overtaken_probes(), round);
-        let until = rest_ends(&target, now);
-        assert!((rest / 2.0..=rest + 1e-6).contains(&(until - now)), "{rest}");
-        now = until;
-    }
-    succeed(&target, now);
-    succeed(&target, now);
-    assert_eq!(target.overtaken_probes(), 0);
-    fail(&target, FaultClass::ServerError, now);
-    assert!(rest_ends(&target, now) - now <= 4.0, "the doublings are those of the one trip");
-}
-
-#[test]
 fn the_ramp_grows_over_a_minute_and_closes() {
     let target = target(1);
     let now = trip(&target, 0.0);
@@ -384,15 +366,14 @@ fn permits_balance_and_one_probe_is_in_flight_whatever_happens() {
                 permits.extend(target.start(kind, now));
             } else {
                 let mut permit = permits.swap_remove(rng.usize(0..permits.len()));
-                match rng.u8(0..6) {
+                match rng.u8(0..5) {
                     0 => {
                         permit.first_token(now);
                         permits.push(permit);
                     }
                     1 => permit.succeeded(now),
                     2 => permit.cancelled(),
-                    3 => permit.overtaken(now),
-                    4 => drop(permit),
+                    3 => drop(permit),
                     _ => permit.failed(&fault(*rng.choice(&FaultClass::ALL).unwrap()), now),
                 }
             }

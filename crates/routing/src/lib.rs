@@ -14,7 +14,8 @@ mod plan;
 mod strategy;
 
 pub use machine::{
-    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, PhaseLimits, Served, Start, TranscriptCursor,
+    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, Served, Start,
+    TranscriptCursor,
 };
 pub use model::{
     ClassPolicy, Credential, FaultProfile, Model, ModelSettings, OnFault, ProbeMode, Step, Strategy, Target, Timeouts,

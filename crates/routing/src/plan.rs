@@ -91,7 +91,7 @@ impl ExclusionReason {
     }
 
     /// The reason in words.
-    pub(crate) fn describe(&self, now: Instant) -> String {
+    pub fn describe(&self, now: Instant) -> String {
         let in_seconds = |until: &Instant| seconds(until.saturating_since(now));
         match self {
             Self::Lacks { capability } => format!("does not take {capability}"),

@@ -119,12 +119,12 @@ async fn a_hung_primary_holds_few_callers_and_none_beyond_its_limit() {
     let world = Plan::default().build();
     world.break_primary("hang_before_headers");
     let mut held = 0;
-    for _ in 0..60 {
+    for _ in 0..120 {
         tokio::time::sleep(SECOND).await;
         let began = tokio::time::Instant::now();
         world.send(hello(DialectName::OpenaiChat, true)).await.served_by("fallback");
         assert!(began.elapsed() < 11 * SECOND, "{:?}", began.elapsed());
         held += usize::from(began.elapsed() > SECOND);
     }
-    assert!(held <= 8, "{held}: those before the second silence, and the probes that were given more and more time");
+    assert!(held <= 3, "{held}: those before the breaker opened; the caller of a probe is served by its hedge");
 }

@@ -11,4 +11,5 @@ mod hang_up;
 mod headers;
 mod http2;
 mod permits;
+mod story;
 mod streams;

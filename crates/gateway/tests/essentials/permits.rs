@@ -41,6 +41,46 @@ async fn the_caller_of_a_probe_does_not_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_its_hedge_has_overtaken_goes_on_and_judges_its_target() {
+    for streamed in [true, false] {
+        let world = Plan::default().build();
+        world.open_primary().await;
+        world.break_primary("slow_first_token:by=3s");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        for _ in 0..2 {
+            let began = tokio::time::Instant::now();
+            world.send(hello(DialectName::OpenaiChat, streamed)).await.served_by("fallback");
+            assert!(began.elapsed() < Duration::from_secs(1), "nobody waits for it: {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        let model = world.gateway.snapshot().resolve("chat").unwrap();
+        let standing = model.targets[0].health.standing(world.gateway.clock().now());
+        assert!(
+            standing.is_healthy() || matches!(standing.breaker, health::BreakerStanding::Ramping { .. }),
+            "{standing:?}"
+        );
+        assert_eq!(world.gateway.held_bytes(), 0, "nothing is left of them");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overtaken_probe_that_stays_silent_is_a_failed_one() {
+    let world = Plan::default().build();
+    world.open_primary().await;
+    world.break_primary("hang_before_headers");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let calls = world.primary.journal().len();
+    world.send(hello(DialectName::OpenaiChat, true)).await.served_by("fallback");
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    world.send(hello(DialectName::OpenaiChat, true)).await.served_by("fallback");
+    assert_eq!(world.primary.journal().len() - calls, 1, "the one probe is still waited for");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let model = world.gateway.snapshot().resolve("chat").unwrap();
+    let standing = model.targets[0].health.standing(world.gateway.clock().now());
+    assert!(matches!(standing.breaker, health::BreakerStanding::Open { .. }), "{standing:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn dates_in_hints_are_read_against_the_responses_own_date() {
     // Both dates are far from this machine's clock.
     let called = Arc::new(Mutex::new(Vec::new()));

@@ -259,7 +259,7 @@ async fn outcome(complaints: &mut Complaints, cell: Cell, ask: &Ask<'_>, respons
     complaints.check(!response.header("x-request-id").is_empty(), || "no x-request-id".to_owned());
     match wanted.outcome {
         Outcome::Primary => {
-            headers(complaints, response, PRIMARY, 1, "");
+            headers(complaints, response, PRIMARY, 1, "none");
             complete(complaints, cell, ask, &seen, PRIMARY).await;
         }
         Outcome::Fallback(class) => {
@@ -276,7 +276,7 @@ async fn outcome(complaints: &mut Complaints, cell: Cell, ask: &Ask<'_>, respons
             complaints.equal("text", &seen.text.as_str(), &"");
         }
         Outcome::Blocked => {
-            headers(complaints, response, PRIMARY, 1, "");
+            headers(complaints, response, PRIMARY, 1, "none");
             complaints.equal("errors", &seen.errors, &Vec::new());
             complaints.equal("text", &seen.text.as_str(), &"");
             let reason = seen.block.as_deref().or_else(|| seen.finishes.first().map(String::as_str));
@@ -288,7 +288,7 @@ async fn outcome(complaints: &mut Complaints, cell: Cell, ask: &Ask<'_>, respons
             complaints.equal("the reason", &reason, &Some(word));
         }
         Outcome::HonestEnd(class) => {
-            headers(complaints, response, PRIMARY, 1, "");
+            headers(complaints, response, PRIMARY, 1, "none");
             honest_end(complaints, cell, ask, &seen, class.as_str()).await;
         }
     }

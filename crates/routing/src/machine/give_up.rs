@@ -27,7 +27,10 @@ impl Machine {
             error
         } else {
             match self.primary_fault() {
-                Some((target, fault)) => self.shown(&target, &fault, now),
+                Some((attempt, target, fault)) => {
+                    self.told = Some(attempt);
+                    self.shown(&target, &fault, now)
+                }
                 None => self.no_candidate(now),
             }
         };
@@ -39,6 +42,7 @@ impl Machine {
         let stopped = self.record(attempt).and_then(|record| Some((record.target.id.clone(), record.fault.clone()?)));
         match stopped {
             Some((target, fault)) => {
+                self.told = Some(attempt);
                 let error = self.shown(&target, &fault, now);
                 self.over(error, now)
             }
@@ -77,10 +81,13 @@ impl Machine {
     }
 
     /// The first candidate's last word.
-    fn primary_fault(&self) -> Option<(String, Fault)> {
+    fn primary_fault(&self) -> Option<(AttemptId, String, Fault)> {
         let first = self.records.first()?;
-        let mut latest = self.records.iter().rev().filter(|record| record.track == first.track);
-        latest.find_map(|record| Some((record.target.id.clone(), record.fault.clone()?)))
+        let mut latest = self.records.iter().enumerate().rev().filter(|(_, record)| record.track == first.track);
+        latest.find_map(|(number, record)| {
+            let attempt = AttemptId(u32::try_from(number).unwrap_or(u32::MAX));
+            Some((attempt, record.target.id.clone(), record.fault.clone()?))
+        })
     }
 
     fn shown(&self, target: &str, fault: &Fault, now: Instant) -> CallerError {
@@ -122,7 +129,7 @@ impl Machine {
         let limit = self.facts.deadline.saturating_since(self.facts.started);
         let head = format!("the deadline of {} ms passed", limit.as_millis());
         CallerError {
-            fault: Some(self.primary_fault().map_or(FaultClass::TimedOut, |(_, fault)| fault.class)),
+            fault: Some(self.primary_fault().map_or(FaultClass::TimedOut, |(_, _, fault)| fault.class)),
             retryable: true,
             ..CallerError::new(504, "deadline_exceeded", self.story(&head, now))
         }

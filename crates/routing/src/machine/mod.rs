@@ -18,11 +18,13 @@
 
 mod give_up;
 mod limits;
+mod overtaken;
 mod record;
 mod rules;
 mod start;
 mod types;
 
+pub use overtaken::Overtaken;
 pub use types::{
     Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, Served, Start, TranscriptCursor,
 };
@@ -73,6 +75,9 @@ pub struct Machine {
     /// Attempts that reached a model's work.
     worked: u32,
     served: Option<AttemptId>,
+    /// Whose fault the caller is told.
+    told: Option<AttemptId>,
+    overtaken: Option<Overtaken>,
     cursor: TranscriptCursor,
     over: bool,
 }
@@ -92,6 +97,8 @@ impl Machine {
             too_small: Vec::new(),
             worked: 0,
             served: None,
+            told: None,
+            overtaken: None,
             cursor: TranscriptCursor::default(),
             over: false,
         }
@@ -360,14 +367,7 @@ impl Machine {
         } else {
             running.permit.cancelled();
         }
-        if let Some(credential) = target.credentials.get(running.credential) {
-            credential.health.learn(&target.model, fault, now);
-        }
-        if fault.class == FaultClass::Unreachable {
-            target.provider_health.unreachable(&target.id, now);
-        } else if fault.status.is_some() {
-            target.provider_health.answered();
-        }
+        overtaken::learn(&target, running.credential, fault, now);
         let reached_work = rules::reached_work(fault);
         self.worked += u32::from(reached_work);
         if let Some(track) = self.tracks.get_mut(running.track) {
@@ -396,6 +396,8 @@ impl Machine {
             std::mem::take(&mut self.running).into_iter().partition(|running: &Running| Some(running.attempt) == keep);
         self.running = kept;
         for running in cancelled {
+            // Nobody waits for it any more, and only its own answer can tell whether its target has recovered.
+            let goes_on = keep.is_some() && running.permit.is_probe();
             let fault = Fault::new(FaultClass::Cancelled, Origin::Mainstay, "");
             if let Some(track) = self.tracks.get_mut(running.track) {
                 track.last_fault.get_or_insert_with(|| fault.clone());
@@ -405,11 +407,9 @@ impl Machine {
                 record.last = now;
             }
             self.refund_hedge(running.hedge_paid, now);
-            // Only a winner overtakes; the hang-up of a caller and the end of an exchange do not.
-            if keep.is_some() {
-                running.permit.overtaken(now);
-            } else {
-                running.permit.cancelled();
+            match self.record(running.attempt).map(|record| Arc::clone(&record.target)).filter(|_| goes_on) {
+                Some(target) => self.overtaken = Some(Overtaken::new(target, running)),
+                None => running.permit.cancelled(),
             }
         }
     }

@@ -84,9 +84,22 @@ impl Machine {
         self.records.iter().map(Record::report).collect()
     }
 
+    /// How many attempts were made so far.
+    pub fn attempts_made(&self) -> usize {
+        self.records.len()
+    }
+
     /// Who serves, once that is decided: at the commit, or when a whole answer came.
     pub fn served_by(&self) -> Option<Served> {
-        let attempt = self.served?;
+        self.who(self.served?)
+    }
+
+    /// Whose fault the caller is told when nobody served: by default the first that was asked.
+    pub fn told_of(&self) -> Option<Served> {
+        self.who(self.told.unwrap_or(AttemptId(0)))
+    }
+
+    fn who(&self, attempt: AttemptId) -> Option<Served> {
         let record = self.record(attempt)?;
         let index = self.tracks.get(record.track)?.target;
         let fallback = self.plan.healthy_order.iter().position(|&target| target == index).unwrap_or(0);

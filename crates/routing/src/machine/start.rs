@@ -335,10 +335,9 @@ impl Machine {
     }
 }
 
-/// The target's median, doubled for each probe in a row that a hedge overtook: a target that is merely slower than its
-/// peer, or whose median is unknown, must be able to prove that it has recovered. The first-token limit ends the row.
+/// The target's median. The probe goes on after its hedge has served the caller, so a target that is slower than its
+/// peer proves its recovery all the same and nobody waits for it.
 fn hedge_delay(target: &Target) -> Duration {
     let samples = target.health.first_tokens();
-    let usual = if samples.count < KNOWN_MEDIAN { COLD_HEDGE } else { samples.p50 };
-    usual.saturating_mul(1 << target.health.overtaken_probes().min(10))
+    if samples.count < KNOWN_MEDIAN { COLD_HEDGE } else { samples.p50 }
 }

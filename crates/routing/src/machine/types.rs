@@ -159,7 +159,7 @@ pub enum Action {
     Done,
 }
 
-/// Who served.
+/// Who served, or whose fault is told.
 #[derive(Debug, Clone)]
 pub struct Served {
     /// The attempt.

@@ -5,8 +5,8 @@ use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    Action, AttemptId, Credential, Event, ExchangeFacts, Machine, Model, ModelSettings, Needs, OnFault, Start, Step,
-    Target, plan,
+    Action, AttemptId, Credential, Event, ExchangeFacts, Machine, Model, ModelSettings, Needs, OnFault, Overtaken,
+    Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -201,6 +201,8 @@ pub(crate) struct Sim<F> {
     exchanges: Vec<Exchange>,
     rng: fastrand::Rng,
     pub(crate) calls: Vec<Call>,
+    /// Probes whose hedge served the caller, by exchange.
+    overtaken: Vec<(usize, Overtaken)>,
     /// Until when a credential must not be called.
     parked: HashMap<(usize, usize), Instant>,
 }
@@ -217,6 +219,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             exchanges: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             calls: Vec::new(),
+            overtaken: Vec::new(),
             parked: HashMap::new(),
         }
     }
@@ -259,6 +262,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             let Some(happening) = self.happenings.remove(&sequence) else { continue };
             self.happen(exchange, happening, now);
         }
+        self.overtaken.clear();
         for target in &self.model.targets {
             assert_eq!(target.health.in_flight(), 0, "every permit is released");
         }
@@ -272,6 +276,11 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
     }
 
     fn happen(&mut self, index: usize, happening: Happening, now: Instant) {
+        if let Happening::Told(event) = &happening
+            && self.hear_overtaken(index, event, now)
+        {
+            return;
+        }
         let exchange = &mut self.exchanges[index];
         if exchange.ended.is_some() {
             return;
@@ -313,6 +322,22 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         self.act(index, action, was_running, hung_up, now);
     }
 
+    /// What comes of a probe that goes on alone is between it and its target.
+    fn hear_overtaken(&mut self, exchange: usize, event: &Event, now: Instant) -> bool {
+        let (Event::FirstContent { attempt } | Event::Completed { attempt } | Event::Failed { attempt, .. }) = event
+        else {
+            return false;
+        };
+        let is_meant = |(of, left): &(usize, Overtaken)| *of == exchange && left.attempt() == *attempt;
+        let Some(place) = self.overtaken.iter().position(is_meant) else { return false };
+        let (_, left) = self.overtaken.swap_remove(place);
+        match event {
+            Event::Failed { fault, .. } => left.failed(fault, now),
+            _ => left.succeeded(now),
+        }
+        true
+    }
+
     fn act(&mut self, index: usize, action: Action, was_running: usize, hung_up: bool, now: Instant) {
         let exchange = &mut self.exchanges[index];
         assert!(now <= exchange.deadline, "nothing happens after the deadline");
@@ -341,6 +366,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 assert_eq!(exchange.running.len() == 2, cancel.is_some());
                 exchange.running.retain(|(id, _, _)| *id == attempt);
                 assert_eq!(exchange.running.len(), 1);
+                let left = exchange.machine.as_mut().unwrap().take_overtaken();
+                self.overtaken.extend(left.map(|left| (index, left)));
             }
             Action::End(end) => {
                 assert!(exchange.committed.is_some());
