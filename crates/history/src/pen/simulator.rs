@@ -1,0 +1,81 @@
+//! A simulated provider's pen.
+
+use crate::record::{Event, MOST_MARKS, ProviderEnd, SimulatorEvent, Tokens};
+use crate::recorder::Recorder;
+use crate::tally::Tally;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Writes down what a provider does for one attempt. Dropped before its end, the gateway hung up.
+pub struct SimulatorPen {
+    recorder: Arc<dyn Recorder>,
+    id: Box<str>,
+    attempt: u32,
+    text: Option<Tally>,
+    marks: VecDeque<Tally>,
+    finish: bool,
+    billed: Tokens,
+    ended: bool,
+}
+
+impl SimulatorPen {
+    /// The call arrived.
+    pub fn asked(recorder: Arc<dyn Recorder>, id: &str, attempt: u32, provider: &str) -> Self {
+        let event = SimulatorEvent::Asked { attempt, provider: provider.into() };
+        recorder.record(Some(id), Event::Simulator(event));
+        Self {
+            recorder,
+            id: id.into(),
+            attempt,
+            text: None,
+            marks: VecDeque::new(),
+            finish: false,
+            billed: Tokens::default(),
+            ended: false,
+        }
+    }
+
+    /// Text of the first candidate was sent, as one event. An answer whose text is counted calls this at least once.
+    pub fn sent(&mut self, text: &str) {
+        let all = self.text.get_or_insert(Tally::EMPTY);
+        all.add(text);
+        if self.marks.len() == MOST_MARKS {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(*all);
+    }
+
+    /// The finish reason was sent.
+    pub fn finish(&mut self) {
+        self.finish = true;
+    }
+
+    /// What the call costs by now.
+    pub fn bill(&mut self, billed: Tokens) {
+        self.billed = billed;
+    }
+
+    /// The call is over; what comes later is not written down.
+    pub fn ended(&mut self, how: ProviderEnd) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        // Who got everything needs no marks.
+        let marks = if how == ProviderEnd::Complete { Vec::new() } else { std::mem::take(&mut self.marks).into() };
+        let event = SimulatorEvent::Finished {
+            attempt: self.attempt,
+            how,
+            finish: self.finish,
+            text: self.text,
+            marks,
+            billed: self.billed,
+        };
+        self.recorder.record(Some(&self.id), Event::Simulator(event));
+    }
+}
+
+impl Drop for SimulatorPen {
+    fn drop(&mut self) {
+        self.ended(ProviderEnd::Cancelled);
+    }
+}
