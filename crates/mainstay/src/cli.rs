@@ -27,6 +27,9 @@ pub(crate) enum Command {
     Schema,
     /// Start a simulated provider that misbehaves on demand, or stand in front of a real one.
     Simulate(Simulate),
+    /// Check what gateways, clients and simulated providers wrote with `--history`.
+    #[command(subcommand)]
+    History(History),
     /// Show failover at work: one minute of live traffic while providers break.
     Demo(Demo),
 }
@@ -89,6 +92,31 @@ pub(crate) struct Simulate {
     /// The same seed misbehaves the same way.
     #[arg(short, long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// `history`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum History {
+    /// Prove from the logs that every request had exactly one end, that nothing was lost, doubled or made up, that
+    /// attempts kept to the policy, that bills agree, that cancels arrived and that nothing leaked.
+    Check(CheckHistory),
+}
+
+/// `history check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckHistory {
+    /// The logs, in any order; `-` = standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) logs: Vec<PathBuf>,
+    /// Most attempts that may reach a model's work, instead of what each request's plan says.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<u32>,
+    /// Most targets whose work may be reached, instead of what each request's plan says.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_targets: Option<u32>,
+    /// How long a provider may take to notice that a call was dropped, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub(crate) cancel_within: u64,
 }
 
 /// `demo`.

@@ -1,17 +1,18 @@
-//! The command line: `serve` (the default), `check`, `explain`, `schema`, `simulate`, `demo`.
+//! The command line: `serve` (the default), `check`, `explain`, `schema`, `simulate`, `history`, `demo`.
 
 mod cli;
 mod demo;
 mod demo_client;
 mod explain;
 mod first_run;
+mod history_check;
 mod load;
 mod serve;
 mod simulate;
 mod simulated;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, History};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::explain(&options),
         Command::Schema => say(&format!("{:#}", config::schema())),
         Command::Simulate(options) => runtime.block_on(simulate::run(&options)),
+        Command::History(History::Check(options)) => history_check::run(&options),
         Command::Demo(options) => runtime.block_on(demo::run(&options)),
     };
     // Connections that outlived the drain are dropped with the runtime rather than waited for.

@@ -49,6 +49,8 @@ pub struct Checker {
     lives: HashMap<u16, Life>,
     /// The latest time of any record.
     latest: u64,
+    /// A record came so late that its request may have been forgotten.
+    is_disordered: bool,
     /// Some gateway wrote something.
     has_gateway: bool,
     report: Report,
@@ -71,6 +73,7 @@ impl Checker {
             names: Vec::new(),
             lives: HashMap::new(),
             latest: 0,
+            is_disordered: false,
             has_gateway: false,
             report: Report::default(),
         }
@@ -79,6 +82,11 @@ impl Checker {
     /// What was found so far. Requests that are not over are not in it.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Whether records came in another order than the policy promised, so that the report is worth nothing.
+    pub fn is_disordered(&self) -> bool {
+        self.is_disordered
     }
 
     /// Requests held in memory.
@@ -90,6 +98,8 @@ impl Checker {
     pub fn feed(&mut self, source: Source, record: Record) {
         let Record { at, id, event } = record;
         self.report.counts.records += 1;
+        let linger = self.policy.ordered.map_or(u64::MAX, micros);
+        self.is_disordered |= at.saturating_add(linger) < self.latest;
         self.latest = self.latest.max(at);
         match (event, id) {
             (Event::Lost(records), _) => self.report.gaps.lost = self.report.gaps.lost.saturating_add(records),

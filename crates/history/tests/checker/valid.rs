@@ -97,3 +97,51 @@ fn a_report_says_what_was_found() {
     let text = report.to_string();
     assert!(text.contains("3 requests") && text.ends_with("0 violations"), "{text}");
 }
+
+#[test]
+fn a_log_that_is_not_in_the_order_it_promised_is_told() {
+    let disordered = |records: Vec<Record>| {
+        let mut checker = Checker::new(ordered());
+        records.into_iter().for_each(|record| checker.feed(Source::default(), record));
+        checker.is_disordered()
+    };
+    assert!(!disordered(valid(20_000, 8)));
+    assert!(disordered(by_writer(valid(20_000, 8))));
+}
+
+/// How many requests: `MAINSTAY_SOAK`, by default few enough for every run.
+fn soak() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "the size of a test")]
+    let asked = std::env::var("MAINSTAY_SOAK").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(2000)
+}
+
+#[test]
+fn logs_of_any_length_are_read_side_by_side_and_checked() {
+    let mut logs = [Vec::new(), Vec::new(), Vec::new()];
+    for record in valid(soak(), 9) {
+        let log = match &record.event {
+            Event::Client(_) => &mut logs[0],
+            Event::Gateway(_) | Event::Lost(_) => &mut logs[1],
+            Event::Simulator(_) => &mut logs[2],
+        };
+        serde_json::to_writer(&mut *log, &record).unwrap();
+        log.push(b'\n');
+    }
+    let bytes: usize = logs.iter().map(Vec::len).sum();
+    for policy in [ordered(), Policy::default()] {
+        let inputs = ["client", "gateway", "simulator"].iter().zip(&logs).map(|(name, log)| {
+            let input: Box<dyn std::io::BufRead> = Box::new(log.as_slice());
+            ((*name).to_owned(), input)
+        });
+        let mut checker = Checker::new(policy.clone());
+        let mut most = 0;
+        for read in history::Merge::new(inputs) {
+            let (source, record) = read.unwrap();
+            checker.feed(source, record);
+            most = most.max(checker.held());
+        }
+        println!("{bytes} bytes, at most {most} requests held, ordered: {}", policy.ordered.is_some());
+        assert!(checker.finish().is_proof());
+    }
+}

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod history;
 mod process;
 mod promises;
 mod serving;

@@ -1,0 +1,79 @@
+//! `history check` over logs of three writers.
+
+use crate::process::{folder, mainstay, run, text};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+const GATEWAY: &str = r#"{"at":1,"gateway":{"started":{}}}
+{"at":20,"id":"r1","gateway":{"received":{}}}
+{"at":30,"id":"r1","gateway":{"attempt_started":{"attempt":0,"target":"a/m","credential":0,"kind":"first"}}}
+{"at":60,"id":"r1","gateway":{"committed":{"attempt":0}}}
+{"at":80,"id":"r1","gateway":{"attempt_ended":{"attempt":0,"read":[2,5],"tokens":{"input":3,"output":4}}}}
+{"at":90,"id":"r1","gateway":{"settled":{"outcome":"answered","served":{"attempt":0},"segments":[{"from":{"attempt":0},"text":[2,5]}],"tokens":{"input":3,"output":4}}}}
+{"at":200,"gateway":{"drained":{}}}
+"#;
+const CLIENT: &str = r#"{"at":10,"id":"r1","client":{"sent":{}}}
+{"at":100,"id":"r1","client":{"end":{"outcome":"complete","text":[2,5]}}}
+"#;
+const SIMULATOR: &str = r#"{"at":40,"id":"r1","simulator":{"asked":{"attempt":0,"provider":"a"}}}
+{"at":70,"id":"r1","simulator":{"finished":{"attempt":0,"how":"complete","finish":true,"text":[2,5],"billed":{"input":3,"output":4}}}}
+"#;
+
+fn logs(folder: &Path, client: &str) {
+    for (name, log) in [("gateway.log", GATEWAY), ("client.log", client), ("simulator.log", SIMULATOR)] {
+        std::fs::write(folder.join(name), log).unwrap();
+    }
+}
+
+#[test]
+fn three_logs_that_agree_are_a_proof_in_any_order_of_files() {
+    let folder = folder();
+    logs(&folder, CLIENT);
+    for files in [["gateway.log", "client.log", "simulator.log"], ["simulator.log", "client.log", "gateway.log"]] {
+        let output = run(&folder, &[&["history", "check"], &files[..]].concat());
+        let said = text(&output.stdout);
+        assert!(output.status.success(), "{said}{}", text(&output.stderr));
+        assert!(said.contains("1 requests, 1 answered") && said.ends_with("0 violations\n"), "{said}");
+    }
+}
+
+#[test]
+fn one_log_behind_the_other_on_standard_input_is_the_same() {
+    let mut child =
+        mainstay(&folder(), &["history", "check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    write!(child.stdin.take().unwrap(), "{GATEWAY}{CLIENT}{SIMULATOR}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_violation_is_told_in_a_sentence_and_ends_with_an_error() {
+    let folder = folder();
+    logs(&folder, &CLIENT.replace("[2,5]", "[1,5]"));
+    let output = run(&folder, &["history", "check", "client.log", "gateway.log", "simulator.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    assert!(said.contains("text_missing r1: the client has a text of 1 bytes"), "{said}");
+    assert!(text(&output.stderr).contains("1 violations"));
+}
+
+#[test]
+fn a_log_with_gaps_is_no_proof() {
+    let folder = folder();
+    logs(&folder, &format!("{CLIENT}{{\"at\":300,\"lost\":7}}\n"));
+    let output = run(&folder, &["history", "check", "client.log", "gateway.log", "simulator.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("7 records were lost"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn an_unreadable_line_and_a_missing_file_are_named() {
+    let folder = folder();
+    logs(&folder, &format!("{CLIENT}\n{{\"at\":1,\"id\":\"x\",\"client\":{{\"gone\":{{}}}}}}\n"));
+    let output = run(&folder, &["history", "check", "gateway.log", "client.log"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("client.log:4: "), "{}", text(&output.stderr));
+    let output = run(&folder, &["history", "check", "nowhere.log"]);
+    assert!(text(&output.stderr).contains("nowhere.log: "), "{}", text(&output.stderr));
+}
