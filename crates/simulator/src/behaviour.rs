@@ -1,7 +1,10 @@
-//! What a simulated provider does: its pace, and the faults on its time line.
+//! What a simulated provider does: its pace, its words, how it goes on with a partial answer, and the faults on its
+//! time line.
 
+use crate::continues::Continues;
 use crate::duration;
 use crate::fault::FaultKind;
+use crate::script::Answer;
 use std::time::Duration;
 
 /// How fast a provider answers, and how much it says.
@@ -171,6 +174,11 @@ pub struct Behaviour {
     pub seed: u64,
     /// Speed and length of the answers.
     pub pace: Pace,
+    /// What it says.
+    pub answer: Answer,
+    /// What it does when it is asked to go on with an answer that broke off: `instructed`, `native:way=prefix`,
+    /// `loops`, ….
+    pub continues: Continues,
     /// The faults.
     pub faults: Vec<FaultRule>,
     /// From here on the provider is well, whatever the rules say.
@@ -265,7 +273,7 @@ mod tests {
         let behaviour: Behaviour = serde_json::from_str(script).unwrap();
         assert_eq!(behaviour.pace.first_token, Duration::from_millis(100));
         assert_eq!(behaviour.faults[0].until, Some(at(10)));
-        assert_eq!(behaviour.faults[1].fault, FaultKind::CutMidText { after: 4 });
+        assert_eq!(behaviour.faults[1].fault, crate::Cut::events(4).into());
         let again: Behaviour = serde_json::from_str(&serde_json::to_string(&behaviour).unwrap()).unwrap();
         assert_eq!(again, behaviour);
         assert!(serde_json::from_str::<Behaviour>(r#"{"sed":3}"#).unwrap_err().to_string().contains("sed"));

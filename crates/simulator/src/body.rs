@@ -8,8 +8,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// The connection was lost in the middle of the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BrokenBody;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BrokenBody {
+    is_reset: bool,
+}
+
+impl BrokenBody {
+    /// Whether the connection is to be reset rather than closed.
+    pub fn is_reset(self) -> bool {
+        self.is_reset
+    }
+}
 
 impl std::fmt::Display for BrokenBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -41,23 +50,23 @@ impl Body for SimBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         Poll::Ready(match ready!(this.steps.poll(cx)) {
-            Polled::Data { bytes, events } => {
+            Polled::Data(chunk) => {
                 if let Some(left) = &mut this.length {
-                    *left = left.saturating_sub(bytes.len() as u64);
+                    *left = left.saturating_sub(chunk.bytes.len() as u64);
                 }
                 if let Some(record) = &mut this.record {
-                    record.sent(bytes.len(), events);
+                    record.sent(&chunk);
                     if this.steps.is_empty() {
                         record.complete();
                     }
                 }
-                Some(Ok(Frame::data(bytes)))
+                Some(Ok(Frame::data(chunk.bytes)))
             }
-            Polled::Broken => {
+            Polled::Broken { is_reset } => {
                 if let Some(record) = &mut this.record {
                     record.broken();
                 }
-                Some(Err(BrokenBody))
+                Some(Err(BrokenBody { is_reset }))
             }
             Polled::Empty => {
                 if let Some(record) = &mut this.record {

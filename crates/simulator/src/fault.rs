@@ -2,7 +2,12 @@
 //!
 //! `name` or `name:key=value,key=value`: `unavailable_503`, `rate_limited_429:retry_after=2,form=date`. A bare status
 //! (`429`) or `status_429` names the usual fault of that status.
+//!
+//! Cuts at an exact place are `cut_after_wire:bytes=…`, and `cut_after_text`, `cut_after_reasoning` and
+//! `cut_after_arguments`, each with `bytes=…` or `characters=…`, and `event=whole | torn`. Every cut, `cut_mid_text`
+//! too, has `by=drop | reset | close | hang | error | slow`: `cut_after_text:bytes=123,by=reset,event=torn`.
 
+use crate::cut::Cut;
 use crate::duration;
 use std::fmt;
 use std::str::FromStr;
@@ -120,10 +125,10 @@ pub enum FaultKind {
     ErrorBeforeContent,
     /// An error follows the events that come before any content.
     ErrorAfterPrelude,
-    /// The connection closes between two text events.
+    /// The answer breaks off: the connection closes between two text events, unless the cut says otherwise.
     CutMidText {
-        /// After so many content events.
-        after: u32,
+        /// Where and how.
+        cut: Cut,
     },
     /// The connection closes within the arguments of a tool call. With tools offered the answer is a tool call.
     CutMidToolCall,
@@ -206,7 +211,7 @@ const KINDS: [(&str, FaultKind); 42] = [
     ("empty_stream", FaultKind::EmptyStream),
     ("error_before_content", FaultKind::ErrorBeforeContent),
     ("error_after_prelude", FaultKind::ErrorAfterPrelude),
-    ("cut_mid_text", FaultKind::CutMidText { after: DEFAULT_AFTER }),
+    ("cut_mid_text", FaultKind::CutMidText { cut: Cut::events(DEFAULT_AFTER) }),
     ("cut_mid_tool_call", FaultKind::CutMidToolCall),
     ("cut_inside_event", FaultKind::CutInsideEvent { after: DEFAULT_AFTER }),
     ("stall", FaultKind::Stall { after: DEFAULT_AFTER }),
@@ -224,6 +229,14 @@ const KINDS: [(&str, FaultKind); 42] = [
     ("goaway", FaultKind::Goaway),
     ("one_stream_per_connection", FaultKind::OneStreamPerConnection),
     ("early_response", FaultKind::EarlyResponse { status: 503 }),
+];
+
+/// Cuts at an exact place, with their default parameters.
+const EXACT: [(&str, Cut); 4] = [
+    ("cut_after_wire", Cut::wire(1024)),
+    ("cut_after_text", Cut::text(64)),
+    ("cut_after_reasoning", Cut::reasoning(16)),
+    ("cut_after_arguments", Cut::arguments(8)),
 ];
 
 /// Statuses on the command line, and the fault each one means.
@@ -263,6 +276,9 @@ impl FaultKind {
 
     /// The name in scripts, on the command line and in the journal.
     pub fn name(self) -> &'static str {
+        if let Self::CutMidText { cut } = self {
+            return cut.name();
+        }
         KINDS
             .into_iter()
             .find(|(_, kind)| std::mem::discriminant(kind) == std::mem::discriminant(&self))
@@ -277,7 +293,8 @@ impl FaultKind {
     fn named(name: &str) -> Option<Self> {
         let name = name.strip_prefix("status_").unwrap_or(name);
         let name = STATUSES.into_iter().find(|(status, _)| *status == name).map_or(name, |(_, full)| full);
-        KINDS.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
+        let exact = || EXACT.into_iter().find(|(known, _)| *known == name).map(|(_, cut)| cut.into());
+        KINDS.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind).or_else(exact)
     }
 
     fn with(self, key: &str, value: &str) -> Result<Self, String> {
@@ -285,7 +302,7 @@ impl FaultKind {
         Ok(match (self, key) {
             (Self::SlowHeaders { .. }, "by") => Self::SlowHeaders { by: duration::parse(value)? },
             (Self::SlowFirstToken { .. }, "by") => Self::SlowFirstToken { by: duration::parse(value)? },
-            (Self::CutMidText { .. }, "after") => Self::CutMidText { after: count()? },
+            (Self::CutMidText { cut }, _) => Self::CutMidText { cut: cut.with(key, value)? },
             (Self::CutInsideEvent { .. }, "after") => Self::CutInsideEvent { after: count()? },
             (Self::Stall { .. }, "after") => Self::Stall { after: count()? },
             (Self::StallWithKeepalives { every, .. }, "after") => Self::StallWithKeepalives { after: count()?, every },
@@ -314,10 +331,10 @@ impl FaultKind {
     fn parameters(self) -> Vec<(&'static str, String)> {
         match self {
             Self::SlowHeaders { by } | Self::SlowFirstToken { by } => vec![("by", duration::write(by))],
-            Self::CutMidText { after }
-            | Self::CutInsideEvent { after }
-            | Self::Stall { after }
-            | Self::MalformedEvent { after } => vec![("after", after.to_string())],
+            Self::CutMidText { cut } => cut.parameters(),
+            Self::CutInsideEvent { after } | Self::Stall { after } | Self::MalformedEvent { after } => {
+                vec![("after", after.to_string())]
+            }
             Self::StallWithKeepalives { after, every } => {
                 vec![("after", after.to_string()), ("every", duration::write(every))]
             }
@@ -330,6 +347,12 @@ impl FaultKind {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+impl From<Cut> for FaultKind {
+    fn from(cut: Cut) -> Self {
+        Self::CutMidText { cut }
     }
 }
 
@@ -353,7 +376,8 @@ impl FromStr for FaultKind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, parameters) = text.trim().split_once(':').unwrap_or((text.trim(), ""));
         let kind = Self::named(name).ok_or_else(|| {
-            let known: Vec<&str> = KINDS.into_iter().map(|(name, _)| name).collect();
+            let exact = EXACT.into_iter().map(|(name, _)| name);
+            let known: Vec<&str> = KINDS.into_iter().map(|(name, _)| name).chain(exact).collect();
             ParseFaultError(format!("unknown fault `{name}`: expected one of {}", known.join(", ")))
         })?;
         parameters.split(',').filter(|pair| !pair.trim().is_empty()).try_fold(kind, |kind, pair| {
@@ -393,7 +417,8 @@ impl schemars::JsonSchema for FaultKind {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let examples: Vec<String> = Self::all().map(|kind| kind.to_string()).collect();
+        let exact = EXACT.into_iter().map(|(_, cut)| Self::from(cut));
+        let examples: Vec<String> = Self::all().chain(exact).map(|kind| kind.to_string()).collect();
         schemars::json_schema!({
             "type": "string",
             "description": "A fault and its parameters, e.g. `unavailable_503` or `rate_limited_429:retry_after=2`.",
@@ -411,6 +436,23 @@ mod tests {
         for kind in FaultKind::all() {
             assert_eq!(kind.to_string().parse(), Ok(kind), "{kind}");
         }
+    }
+
+    #[test]
+    fn cuts_read_back_with_all_their_parameters() {
+        for text in [
+            "cut_mid_text:after=2,by=reset",
+            "cut_after_wire:bytes=77,by=slow",
+            "cut_after_text:bytes=123",
+            "cut_after_text:characters=9,by=hang,event=torn",
+            "cut_after_reasoning:bytes=3,by=error",
+            "cut_after_arguments:bytes=0,by=close",
+        ] {
+            assert_eq!(text.parse::<FaultKind>().unwrap().to_string(), text);
+        }
+        assert_eq!("cut_after_text:bytes=5".parse(), Ok(FaultKind::from(Cut::text(5))));
+        assert!("cut_after_wire:characters=5".parse::<FaultKind>().is_err());
+        assert!("cut_after_text:by=force".parse::<FaultKind>().unwrap_err().to_string().contains("expected drop"));
     }
 
     #[test]

@@ -40,17 +40,31 @@ impl FrameKind {
 pub(crate) struct Frame {
     pub(crate) kind: FrameKind,
     pub(crate) bytes: Bytes,
+    /// Bytes of the answer's text in it, unescaped; 0 in real traffic.
+    pub(crate) text: usize,
+    /// Tokens of output in it; 0 in real traffic.
+    pub(crate) tokens: u32,
 }
 
 impl Frame {
+    /// These bytes as they are.
+    pub(crate) fn new(kind: FrameKind, bytes: impl Into<Bytes>) -> Self {
+        Self { kind, bytes: bytes.into(), text: 0, tokens: 0 }
+    }
+
+    /// With so much of the answer in it.
+    pub(crate) fn saying(self, text: usize, tokens: u32) -> Self {
+        Self { text, tokens, ..self }
+    }
+
     /// An event of `data:` alone.
     pub(crate) fn data(kind: FrameKind, value: &serde_json::Value) -> Self {
-        Self { kind, bytes: Bytes::from(format!("data: {value}\n\n")) }
+        Self::new(kind, format!("data: {value}\n\n"))
     }
 
     /// An event with its name, which is also the `type` of its data.
     pub(crate) fn named(kind: FrameKind, value: &serde_json::Value) -> Self {
         let name = value.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
-        Self { kind, bytes: Bytes::from(format!("event: {name}\ndata: {value}\n\n")) }
+        Self::new(kind, format!("event: {name}\ndata: {value}\n\n"))
     }
 }

@@ -11,8 +11,9 @@ use crate::duration;
 use crate::error::{self, Refusal};
 use crate::fault::FaultKind;
 use crate::memory::{broken, unreachable};
+use crate::sever::WireCut;
 use crate::sniff;
-use crate::steps::{Polled, Step, Steps};
+use crate::steps::{Chunk, Polled, Step, Steps};
 use crate::tamper::{Tamper, as_whole};
 use crate::turn::ConnectionFault;
 use bytes::{Bytes, BytesMut};
@@ -172,9 +173,9 @@ fn tampered(mut reply: Reply, dialect: DialectName, fault: FaultKind, is_stream:
         buffer: BytesMut::new(),
         dialect,
         tamper: Tamper::new(dialect, &[fault]),
+        wire: WireCut::new(dialect, &[fault]),
         steps: Steps::new(vec![Step::Wait(wait)]),
         is_stream,
-        is_slow: fault == FaultKind::HalfSpeed,
         last_event: Instant::now(),
     };
     Reply { body: Box::pin(body), ..reply }
@@ -187,31 +188,47 @@ struct InjectedBody {
     buffer: BytesMut,
     dialect: DialectName,
     tamper: Tamper,
+    wire: Option<WireCut>,
     steps: Steps,
     is_stream: bool,
-    is_slow: bool,
     last_event: Instant,
 }
 
 impl InjectedBody {
+    fn is_ended(&self) -> bool {
+        self.tamper.is_ended() || self.wire.as_ref().is_some_and(WireCut::is_ended)
+    }
+
+    fn is_slow(&self) -> bool {
+        self.tamper.is_slow() || self.wire.as_ref().is_some_and(WireCut::is_slow)
+    }
+
+    fn queue(&mut self, steps: Vec<Step>) {
+        let steps = match &mut self.wire {
+            Some(wire) => wire.pass(steps),
+            None => steps,
+        };
+        self.steps.extend(steps);
+    }
+
     /// Turns what the buffer holds whole into steps.
     fn digest(&mut self, is_end: bool) {
         let mut steps = Vec::new();
         if !self.is_stream {
             if is_end {
-                let body = self.buffer.split().freeze();
+                let body = Chunk::bare(self.buffer.split().freeze(), 1);
                 self.tamper.whole(&body, &mut steps);
             }
-            self.steps.extend(steps);
+            self.queue(steps);
             return;
         }
         while let Some(event) = sniff::next_event(&mut self.buffer, is_end) {
-            if self.tamper.is_ended() {
+            if self.is_ended() {
                 break;
             }
             let frame = sniff::frame(self.dialect, event);
             let now = Instant::now();
-            if self.is_slow && frame.kind.is_token() {
+            if self.is_slow() && frame.kind.is_token() {
                 // As long again as the provider itself took.
                 steps.push(Step::Wait(now.saturating_duration_since(self.last_event)));
             }
@@ -221,7 +238,7 @@ impl InjectedBody {
         if is_end && !self.tamper.is_ended() {
             self.tamper.end(&mut steps);
         }
-        self.steps.extend(steps);
+        self.queue(steps);
     }
 }
 
@@ -233,8 +250,8 @@ impl Body for InjectedBody {
         let this = &mut *self;
         loop {
             match ready!(this.steps.poll(cx)) {
-                Polled::Data { bytes, .. } => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Polled::Broken => return Poll::Ready(Some(Err(broken()))),
+                Polled::Data(chunk) => return Poll::Ready(Some(Ok(Frame::data(chunk.bytes)))),
+                Polled::Broken { .. } => return Poll::Ready(Some(Err(broken()))),
                 Polled::Empty => {}
             }
             let Some(inner) = &mut this.inner else {
@@ -251,7 +268,7 @@ impl Body for InjectedBody {
                 None => true,
             };
             this.digest(is_end);
-            if is_end || this.tamper.is_ended() {
+            if is_end || this.is_ended() {
                 // Dropping the provider's body cancels what is left of the call.
                 this.inner = None;
             }

@@ -1,5 +1,6 @@
 //! What a simulated provider saw and did, request by request: the witness tests ask.
 
+use crate::steps::Chunk;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,9 @@ use tokio::time::Instant;
 
 /// Older entries are forgotten beyond this many.
 const CAPACITY: usize = 8192;
+/// Longer ids and paths are cut, so that an entry has a bound too.
+const LONGEST_ID: usize = 128;
+const LONGEST_PATH: usize = 1024;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -38,7 +42,10 @@ pub struct Entry {
     pub ordinal: u64,
     /// When its head arrived, since the simulator was made.
     pub at: Duration,
-    /// Method and path.
+    /// The id the caller gave it: `x-request-id`, else `x-client-request-id`, else `idempotency-key`; its first 128
+    /// characters.
+    pub request_id: Option<String>,
+    /// Method and path, at most 1,024 characters of it.
     pub path: String,
     /// The model it names, once the body is read.
     pub model: Option<String>,
@@ -50,6 +57,14 @@ pub struct Entry {
     pub events: u64,
     /// Bytes of the body sent.
     pub bytes: u64,
+    /// Bytes of the answer's text sent, unescaped, reasoning and tool calls left out; of an answer that is not
+    /// streamed, only if it was sent whole or cut within its text.
+    pub text: u64,
+    /// Billed tokens of the prompt; 0 until a model works on it.
+    pub prompt_tokens: u64,
+    /// Billed tokens of output, reasoning included: of a stream what was sent, of a whole answer all of it once its
+    /// first byte was sent.
+    pub output_tokens: u64,
     /// Bytes of the request body.
     pub received: u64,
     /// How it ended.
@@ -78,22 +93,41 @@ impl Journal {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    /// Takes the entries that have ended, oldest first.
+    pub(crate) fn take(&self) -> Vec<Entry> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (open, ended) = entries.drain(..).partition(|entry| entry.ended == Ended::Open);
+        *entries = open;
+        let ended: VecDeque<Entry> = ended;
+        ended.into()
+    }
+
     /// Forgets the entries; ordinals go on.
     pub(crate) fn clear(&self) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Opens an entry.
-    pub(crate) fn open(self: &Arc<Self>, ordinal: u64, path: String, faults: Vec<String>) -> Record {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        ordinal: u64,
+        request_id: Option<&str>,
+        path: &str,
+        faults: Vec<String>,
+    ) -> Record {
         let entry = Entry {
             ordinal,
             at: self.elapsed(),
-            path,
+            request_id: request_id.map(|id| id.chars().take(LONGEST_ID).collect()),
+            path: path.chars().take(LONGEST_PATH).collect(),
             model: None,
             faults,
             status: None,
             events: 0,
             bytes: 0,
+            text: 0,
+            prompt_tokens: 0,
+            output_tokens: 0,
             received: 0,
             ended: Ended::Open,
         };
@@ -113,6 +147,7 @@ impl Journal {
     fn update(&self, ordinal: u64, change: impl FnOnce(&mut Entry)) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         // Entries lie in the order of their ordinals but for requests that arrive at the same moment.
+        // Those that were taken leave gaps before the open ones.
         let place = entries.front().and_then(|first| usize::try_from(ordinal.checked_sub(first.ordinal)?).ok());
         let is_there = place.and_then(|place| entries.get(place)).is_some_and(|entry| entry.ordinal == ordinal);
         let place = if is_there { place } else { entries.iter().position(|entry| entry.ordinal == ordinal) };
@@ -135,10 +170,12 @@ impl Record {
         self.journal.update(self.ordinal, change);
     }
 
-    pub(crate) fn sent(&self, bytes: usize, events: u32) {
+    pub(crate) fn sent(&self, chunk: &Chunk) {
         self.update(|entry| {
-            entry.bytes += bytes as u64;
-            entry.events += u64::from(events);
+            entry.bytes += chunk.bytes.len() as u64;
+            entry.events += u64::from(chunk.events);
+            entry.text += chunk.text as u64;
+            entry.output_tokens += u64::from(chunk.tokens);
         });
     }
 

@@ -120,7 +120,7 @@ async fn pass(request: Request<Incoming>, relay: Arc<Relay>, control: Arc<Contro
     let Ok(reply) = relay.transport.send(call).await else {
         return control.kill().await;
     };
-    let body = reply.body.map_err(|_| BrokenBody).boxed_unsync();
+    let body = reply.body.map_err(|_| BrokenBody::default()).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = reply.status;
     *response.headers_mut() = crossing(&reply.headers);

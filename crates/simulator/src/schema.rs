@@ -178,13 +178,15 @@ fn merged(schema: &Value, parts: &[Value]) -> Value {
     Value::Object(all)
 }
 
+/// Longer words are more than one piece.
+pub(crate) const LONGEST_PIECE: usize = 12;
+
 /// The pieces a text is streamed in, which are its tokens: words with the space behind them, long ones cut.
 pub(crate) fn pieces(text: &str) -> Vec<String> {
-    const LONGEST: usize = 12;
     let mut all = Vec::new();
     for word in text.split_inclusive(' ') {
         let characters: Vec<char> = word.chars().collect();
-        all.extend(characters.chunks(LONGEST).map(|chunk| chunk.iter().collect::<String>()));
+        all.extend(characters.chunks(LONGEST_PIECE).map(|chunk| chunk.iter().collect::<String>()));
     }
     all
 }

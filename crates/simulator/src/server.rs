@@ -158,7 +158,16 @@ async fn answer(request: Request<Incoming>, simulator: Simulator, control: Arc<C
         }
         control.goaway.notify_one();
     }
-    Ok(response.map(BodyExt::boxed_unsync))
+    Ok(response.map(|body| {
+        let control = Arc::clone(&control);
+        let body = body.map_err(move |broken| {
+            if is_http1 && broken.is_reset() {
+                control.reset_at_end();
+            }
+            broken
+        });
+        body.boxed_unsync()
+    }))
 }
 
 /// The control routes of a demo: `POST /__sim/faults` sets rules, `GET /__sim/journal` shows what happened.

@@ -2,8 +2,10 @@
 
 use crate::behaviour::{Behaviour, FaultRule, Pace};
 use crate::body::SimBody;
+use crate::continues::Continues;
 use crate::fault::FaultKind;
 use crate::journal::{Entry, Journal};
+use crate::script::Answer;
 use crate::turn::{ConnectionFault, Turn};
 use crate::wire;
 use bytes::Bytes;
@@ -57,6 +59,18 @@ impl Provider {
         self
     }
 
+    /// Saying this.
+    pub fn answering(mut self, answer: Answer) -> Self {
+        self.behaviour.answer = answer;
+        self
+    }
+
+    /// Going on with partial answers in this way.
+    pub fn continuing(mut self, continues: impl Into<Continues>) -> Self {
+        self.behaviour.continues = continues.into();
+        self
+    }
+
     pub(crate) fn listed(&self) -> Vec<String> {
         if self.models.is_empty() { vec![format!("{}-model", self.name)] } else { self.models.clone() }
     }
@@ -64,6 +78,8 @@ impl Provider {
 
 struct State {
     behaviour: Behaviour,
+    /// The same, for requests under way to share: an answer may be long.
+    manner: Arc<Behaviour>,
     set_at: Duration,
     /// Requests since the behaviour was set.
     seen: u64,
@@ -87,7 +103,9 @@ pub struct Simulator {
 impl Simulator {
     /// Starts the provider's time line now.
     pub fn new(provider: Provider) -> Self {
-        let state = State { behaviour: provider.behaviour.clone(), set_at: Duration::ZERO, seen: 0, ordinal: 0 };
+        let behaviour = provider.behaviour.clone();
+        let manner = Arc::new(behaviour.clone());
+        let state = State { behaviour, manner, set_at: Duration::ZERO, seen: 0, ordinal: 0 };
         let (changed, _) = tokio::sync::watch::channel(());
         Self { inner: Arc::new(Inner { provider, state: Mutex::new(state), journal: Journal::new(), changed }) }
     }
@@ -111,6 +129,7 @@ impl Simulator {
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         let now = self.inner.journal.elapsed();
         let mut state = self.state();
+        state.manner = Arc::new(behaviour.clone());
         state.behaviour = behaviour;
         state.set_at = now;
         state.seen = 0;
@@ -132,6 +151,12 @@ impl Simulator {
     /// What it saw and did, oldest request first.
     pub fn journal(&self) -> Vec<Entry> {
         self.inner.journal.entries()
+    }
+
+    /// Takes the entries that have ended out of the journal, oldest first. A journal keeps 8,192 entries: a run of more
+    /// requests takes them as it goes.
+    pub fn take_journal(&self) -> Vec<Entry> {
+        self.inner.journal.take()
     }
 
     /// Forgets the journal; the ordinals go on.
@@ -157,17 +182,17 @@ impl Simulator {
         state.seen += 1;
         state.ordinal += 1;
         let faults = state.behaviour.drawn(now.saturating_sub(state.set_at), seen);
-        let pace = state.behaviour.pace.clone();
-        let seed = state.behaviour.seed;
+        let manner = state.manner.clone();
         drop(state);
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
         let applied = faults.iter().map(ToString::to_string).collect();
-        let record = self.inner.journal.open(ordinal, format!("{} {path}", parts.method), applied);
+        let record =
+            self.inner.journal.open(ordinal, request_id(&parts.headers), &format!("{} {path}", parts.method), applied);
         let dialect = self.dialect();
         let door = wire::admit(dialect, self.inner.provider.keyless, &parts.uri, &parts.headers);
         let route = wire::route(dialect, &parts.method, &parts.uri);
         let refused = door.err().map(|invalid| invalid.refusal(dialect));
-        Turn { simulator: self.clone(), faults, pace, seed, ordinal, route, refused, record: Some(record) }
+        Turn { simulator: self.clone(), faults, manner, ordinal, route, refused, record: Some(record) }
     }
 
     /// Whether this kind of fault holds for every connection made now.
@@ -204,4 +229,10 @@ impl Simulator {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn request_id(headers: &http::HeaderMap) -> Option<&str> {
+    ["x-request-id", "x-client-request-id", "idempotency-key"]
+        .into_iter()
+        .find_map(|name| headers.get(name).and_then(|id| id.to_str().ok()))
 }

@@ -33,7 +33,7 @@ pub(crate) fn frame(dialect: DialectName, bytes: Bytes) -> Frame {
         Err(_) if data.trim() == "[DONE]" => FrameKind::Tail,
         Err(_) => FrameKind::Other,
     };
-    Frame { kind, bytes }
+    Frame::new(kind, bytes)
 }
 
 fn has_text(value: &Value, pointer: &str) -> bool {

@@ -32,6 +32,11 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    /// Ends the connection with RST once its body has broken. HTTP/2 resets the stream alone.
+    pub(crate) fn reset_at_end(&self) {
+        self.resets.store(true, Ordering::Release);
+    }
+
     /// Ends the connection with RST; never returns to the request that asked for it.
     pub(crate) async fn kill<T>(&self) -> T {
         self.resets.store(true, Ordering::Release);
@@ -124,6 +129,9 @@ where
     if result.is_err() {
         // A broken body: what was sent leaves first, then the connection closes without an end of the body.
         tokio::time::sleep(FLUSH).await;
+        if watched.resets.load(Ordering::Acquire) {
+            return;
+        }
     }
     linger(&mut socket).await;
 }

@@ -13,13 +13,8 @@ use tokio::time::Sleep;
 pub(crate) enum Step {
     /// Nothing, for so long.
     Wait(Duration),
-    /// Bytes, and how many events end in them.
-    Data {
-        /// The bytes of one chunk.
-        bytes: Bytes,
-        /// Events that are complete with it.
-        events: u32,
-    },
+    /// One chunk.
+    Data(Chunk),
     /// Silence for ever.
     Hang,
     /// These bytes again and again for ever.
@@ -30,20 +25,40 @@ pub(crate) enum Step {
         every: Duration,
     },
     /// The connection is lost.
-    Break,
+    Break {
+        /// By a reset.
+        is_reset: bool,
+    },
+}
+
+/// Bytes that go out together, and what the journal is to know of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    /// Events that are complete with it.
+    pub(crate) events: u32,
+    /// Bytes of the answer's text in it, unescaped.
+    pub(crate) text: usize,
+    /// Tokens of output in it.
+    pub(crate) tokens: u32,
+}
+
+impl Chunk {
+    /// Bytes that carry nothing of the answer.
+    pub(crate) fn bare(bytes: impl Into<Bytes>, events: u32) -> Self {
+        Self { bytes: bytes.into(), events, text: 0, tokens: 0 }
+    }
 }
 
 /// What a poll of the steps brought.
 pub(crate) enum Polled {
     /// One chunk.
-    Data {
-        /// Its bytes.
-        bytes: Bytes,
-        /// Events that are complete with it.
-        events: u32,
-    },
+    Data(Chunk),
     /// The connection is lost.
-    Broken,
+    Broken {
+        /// By a reset.
+        is_reset: bool,
+    },
     /// No step is left.
     Empty,
 }
@@ -85,7 +100,7 @@ impl Steps {
                 None => return Poll::Ready(Polled::Empty),
                 Some(Step::Wait(time)) if time.is_zero() => {}
                 Some(Step::Wait(time)) => self.sleep = Some(Box::pin(tokio::time::sleep(time))),
-                Some(Step::Data { bytes, events }) => return Poll::Ready(Polled::Data { bytes, events }),
+                Some(Step::Data(chunk)) => return Poll::Ready(Polled::Data(chunk)),
                 Some(Step::Hang) => {
                     self.queue.push_front(Step::Hang);
                     return Poll::Pending;
@@ -93,9 +108,9 @@ impl Steps {
                 Some(Step::KeepAlive { bytes, every }) => {
                     let again = Step::KeepAlive { bytes: bytes.clone(), every };
                     self.queue.extend([Step::Wait(every), again]);
-                    return Poll::Ready(Polled::Data { bytes, events: 0 });
+                    return Poll::Ready(Polled::Data(Chunk::bare(bytes, 0)));
                 }
-                Some(Step::Break) => return Poll::Ready(Polled::Broken),
+                Some(Step::Break { is_reset }) => return Poll::Ready(Polled::Broken { is_reset }),
             }
         }
     }

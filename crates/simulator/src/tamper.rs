@@ -1,9 +1,11 @@
 //! The faults of a body, applied event by event, so that the same code breaks simulated answers and real ones.
 
+use crate::cut::{Cut, CutBy, CutPoint};
 use crate::error;
 use crate::fault::FaultKind;
 use crate::frame::{Frame, FrameKind};
-use crate::steps::{FLUSH, Step};
+use crate::sever::{Severed, Severing, sever_whole};
+use crate::steps::{Chunk, FLUSH, Step};
 use bytes::Bytes;
 use canon::DialectName;
 use std::time::Duration;
@@ -16,12 +18,28 @@ pub(crate) struct Tamper {
     content: u32,
     arguments: u32,
     malformed_sent: bool,
+    severing: Severing,
+    is_slow: bool,
     ended: bool,
 }
 
 impl Tamper {
     pub(crate) fn new(dialect: DialectName, faults: &[FaultKind]) -> Self {
-        Self { dialect, faults: faults.to_vec(), content: 0, arguments: 0, malformed_sent: false, ended: false }
+        Self {
+            dialect,
+            faults: faults.to_vec(),
+            content: 0,
+            arguments: 0,
+            malformed_sent: false,
+            severing: Severing::new(dialect, faults),
+            is_slow: faults.contains(&FaultKind::HalfSpeed),
+            ended: false,
+        }
+    }
+
+    /// Whether tokens come at half the pace from here on.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.is_slow
     }
 
     /// Whether nothing that follows matters any more.
@@ -41,14 +59,21 @@ impl Tamper {
         if self.ended {
             return;
         }
-        self.emit(frame, out);
+        match self.severing.event(frame, out) {
+            Severed::No => self.emit(frame, out),
+            Severed::Slowed => self.is_slow = true,
+            Severed::Ended => {
+                self.ended = true;
+                return;
+            }
+        }
         self.content += u32::from(frame.kind.is_content());
         self.arguments += u32::from(frame.kind == FrameKind::ToolArguments);
     }
 
     /// The steps at the clean end of the stream: a fault that had no chance yet strikes now.
     pub(crate) fn end(&mut self, out: &mut Vec<Step>) {
-        let end = Frame { kind: FrameKind::Finish, bytes: Bytes::new() };
+        let end = Frame::new(FrameKind::Finish, Bytes::new());
         for fault in std::mem::take(&mut self.faults) {
             if !self.ended && !matches!(fault, FaultKind::MalformedEvent { .. }) {
                 self.strike(fault, &end, out);
@@ -68,7 +93,13 @@ impl Tamper {
             FaultKind::ErrorAfterPrelude if !matches!(frame.kind, FrameKind::Prelude | FrameKind::Other) => {
                 vec![error_event(self.dialect)]
             }
-            FaultKind::CutMidText { after } if is_due(after) => cut(Bytes::new()),
+            FaultKind::CutMidText { cut: Cut { at: CutPoint::Events(after), by, .. } } if is_due(after) => {
+                if by == CutBy::Slow {
+                    self.is_slow = true;
+                    return;
+                }
+                ending(self.dialect, by)
+            }
             FaultKind::CutInsideEvent { after } if is_due(after) => cut(half(&frame.bytes)),
             FaultKind::CutMidToolCall if self.cuts_call(frame) => {
                 let is_whole = self.dialect == DialectName::Gemini && frame.kind == FrameKind::ToolArguments;
@@ -80,7 +111,7 @@ impl Tamper {
             }
             FaultKind::MalformedEvent { after } if !self.malformed_sent && is_due(after) => {
                 self.malformed_sent = true;
-                out.push(Step::Data { bytes: Bytes::from_static(b"data: {\"choices\": [{\"del\n\n"), events: 1 });
+                out.push(Step::Data(Chunk::bare(b"data: {\"choices\": [{\"del\n\n".as_slice(), 1)));
                 return;
             }
             _ => return,
@@ -114,34 +145,39 @@ impl Tamper {
         {
             bytes = padded(&bytes, size);
         }
+        let chunk = Chunk { bytes: bytes.clone(), events: 1, text: frame.text, tokens: frame.tokens };
         if has(FaultKind::SplitUtf8) {
-            split(&bytes, out);
+            split(chunk, out);
         } else {
-            out.push(Step::Data { bytes: bytes.clone(), events: 1 });
+            out.push(Step::Data(chunk));
         }
         if has(FaultKind::DuplicateFinish) && frame.kind == FrameKind::Finish {
-            out.push(Step::Data { bytes, events: 1 });
+            out.push(Step::Data(Chunk::bare(bytes, 1)));
         }
     }
 
     /// The steps of an answer that is not streamed.
-    pub(crate) fn whole(&mut self, body: &Bytes, out: &mut Vec<Step>) {
-        let mut body = body.clone();
+    ///
+    /// `said` is the body, with what the journal is to know of it.
+    pub(crate) fn whole(&mut self, said: &Chunk, out: &mut Vec<Step>) {
+        let mut body = said.bytes.clone();
         for fault in std::mem::take(&mut self.faults) {
             let last = match fault {
                 FaultKind::EmptyStream => vec![],
-                FaultKind::CutMidText { .. } | FaultKind::CutMidToolCall | FaultKind::CutInsideEvent { .. } => {
-                    cut(half(&body))
-                }
-                FaultKind::Stall { .. } => vec![Step::Data { bytes: half(&body), events: 0 }, Step::Hang],
+                FaultKind::CutMidText { cut } => match sever_whole(self.dialect, cut, said) {
+                    Some(steps) => steps,
+                    None => continue,
+                },
+                FaultKind::CutMidToolCall | FaultKind::CutInsideEvent { .. } => cut(half(&body)),
+                FaultKind::Stall { .. } => vec![Step::Data(Chunk::bare(half(&body), 0)), Step::Hang],
                 FaultKind::StallWithKeepalives { every, .. } => {
                     vec![Step::KeepAlive { bytes: Bytes::from_static(b"\n"), every }]
                 }
-                FaultKind::MissingTerminator => vec![Step::Data { bytes: half(&body), events: 0 }],
+                FaultKind::MissingTerminator => vec![Step::Data(Chunk::bare(half(&body), 0))],
                 FaultKind::MalformedEvent { .. } => {
                     let mut broken = half(&body).to_vec();
                     broken.extend_from_slice(b"}, {\"choices\": [{\"del");
-                    vec![Step::Data { bytes: broken.into(), events: 0 }]
+                    vec![Step::Data(Chunk::bare(broken, 0))]
                 }
                 FaultKind::HugeEvent { bytes } => {
                     body = padded(&body, bytes as usize);
@@ -149,7 +185,7 @@ impl Tamper {
                 }
                 FaultKind::SplitUtf8 => {
                     let mut steps = Vec::new();
-                    split(&body, &mut steps);
+                    split(Chunk { bytes: body.clone(), ..said.clone() }, &mut steps);
                     steps
                 }
                 _ => continue,
@@ -157,32 +193,45 @@ impl Tamper {
             out.extend(last);
             return;
         }
-        out.push(Step::Data { bytes: body, events: 1 });
+        out.push(Step::Data(Chunk { bytes: body, ..said.clone() }));
+    }
+}
+
+/// What follows the last byte before a cut.
+pub(crate) fn ending(dialect: DialectName, by: CutBy) -> Vec<Step> {
+    match by {
+        CutBy::Drop => cut(Bytes::new()),
+        CutBy::Reset => vec![Step::Wait(FLUSH), Step::Break { is_reset: true }],
+        CutBy::Hang => vec![Step::Hang],
+        CutBy::Error => vec![error_event(dialect)],
+        CutBy::Close | CutBy::Slow => vec![],
     }
 }
 
 /// What an answer that is not streamed does instead of a fault that only streams can have.
 pub(crate) fn as_whole(fault: FaultKind) -> FaultKind {
     match fault {
-        FaultKind::ErrorBeforeContent | FaultKind::ErrorAfterPrelude => FaultKind::ErrorIn200,
+        FaultKind::ErrorBeforeContent
+        | FaultKind::ErrorAfterPrelude
+        | FaultKind::CutMidText { cut: Cut { by: CutBy::Error, .. } } => FaultKind::ErrorIn200,
         other => other,
     }
 }
 
 fn error_event(dialect: DialectName) -> Step {
-    Step::Data { bytes: error::in_stream(dialect), events: 1 }
+    Step::Data(Chunk::bare(error::in_stream(dialect), 1))
 }
 
 fn cut(before: Bytes) -> Vec<Step> {
     let mut steps = Vec::new();
     if !before.is_empty() {
-        steps.push(Step::Data { bytes: before, events: 0 });
+        steps.push(Step::Data(Chunk::bare(before, 0)));
     }
-    steps.extend([Step::Wait(FLUSH), Step::Break]);
+    steps.extend([Step::Wait(FLUSH), Step::Break { is_reset: false }]);
     steps
 }
 
-fn half(bytes: &Bytes) -> Bytes {
+pub(crate) fn half(bytes: &Bytes) -> Bytes {
     bytes.slice(..bytes.len() / 2)
 }
 
@@ -215,11 +264,10 @@ fn padded(bytes: &Bytes, size: usize) -> Bytes {
 }
 
 /// Chunks that end after the first byte of each character of several.
-fn split(bytes: &Bytes, out: &mut Vec<Step>) {
-    let mut rest = bytes.clone();
-    while let Some(lead) = rest.iter().position(|byte| *byte >= 0xC0) {
-        let first = rest.split_to(lead + 1);
-        out.extend([Step::Data { bytes: first, events: 0 }, Step::Wait(Duration::from_millis(1))]);
+fn split(mut chunk: Chunk, out: &mut Vec<Step>) {
+    while let Some(lead) = chunk.bytes.iter().position(|byte| *byte >= 0xC0) {
+        let first = chunk.bytes.split_to(lead + 1);
+        out.extend([Step::Data(Chunk::bare(first, 0)), Step::Wait(Duration::from_millis(1))]);
     }
-    out.push(Step::Data { bytes: rest, events: 1 });
+    out.push(Step::Data(chunk));
 }

@@ -1,14 +1,16 @@
 //! One request between its head and its answer: which faults strike, and what is said otherwise.
 
 use crate::answer::{self, Reply, Speaker};
-use crate::behaviour::Pace;
+use crate::behaviour::{Behaviour, Pace};
 use crate::body::SimBody;
+use crate::cut::{Cut, CutPoint};
 use crate::error::{self, Refusal};
 use crate::fault::FaultKind;
 use crate::frame::FrameKind;
 use crate::journal::Record;
+use crate::sever::WireCut;
 use crate::simulator::Simulator;
-use crate::steps::Step;
+use crate::steps::{Chunk, Step};
 use crate::tamper::{Tamper, as_whole};
 use crate::wire::{self, Asked, Route};
 use bytes::Bytes;
@@ -17,7 +19,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The journal keeps no longer names of models.
+const LONGEST_NAME: usize = 256;
 
 /// How a connection fails before there is an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +63,8 @@ pub struct Turn {
     pub(crate) simulator: Simulator,
     /// Drawn for this request.
     pub(crate) faults: Vec<FaultKind>,
-    pub(crate) pace: Pace,
-    pub(crate) seed: u64,
+    /// Pace and words.
+    pub(crate) manner: Arc<Behaviour>,
     pub(crate) ordinal: u64,
     pub(crate) route: Option<Route>,
     /// What the door said: a missing or bad key.
@@ -120,11 +126,11 @@ impl Turn {
                 return self.refuse(unknown.refusal(dialect));
             }
             // A fault that refuses does so before anyone looks into the body, but the model is still told.
-            Some(route) => wire::read(dialect, &route, body),
+            Some(route) => wire::read(dialect, &route, body, self.manner.continues),
         };
         let model = asked.as_ref().map(|asked| asked.model.clone()).unwrap_or_default();
         if let (Some(record), Ok(_)) = (&self.record, &asked) {
-            record.update(|entry| entry.model = Some(model.clone()));
+            record.update(|entry| entry.model = Some(model.chars().take(LONGEST_NAME).collect()));
         }
         let streams = asked.as_ref().is_ok_and(|asked| asked.stream);
         if !streams {
@@ -146,15 +152,25 @@ impl Turn {
             return self.refuse(wire::unknown_model(dialect, &asked.model).refusal(dialect));
         }
         let reply = self.reply(&asked, body);
+        if let Some(record) = &self.record {
+            record.update(|entry| entry.prompt_tokens = reply.prompt_tokens);
+        }
         if asked.stream { self.stream(&asked, &reply) } else { self.whole(&asked, &reply).await }
     }
 
     fn reply(&self, asked: &Asked, body: &Bytes) -> Reply {
         let speaker = Speaker {
             name: self.simulator.name(),
-            seed: self.seed,
-            words: self.pace.tokens as usize,
-            prefers_calls: self.faults.contains(&FaultKind::CutMidToolCall),
+            seed: self.manner.seed,
+            answer: &self.manner.answer,
+            continues: self.manner.continues,
+            words: self.pace().tokens as usize,
+            prefers_calls: self.faults.iter().any(|fault| {
+                matches!(
+                    fault,
+                    FaultKind::CutMidToolCall | FaultKind::CutMidText { cut: Cut { at: CutPoint::Arguments(_), .. } }
+                )
+            }),
             huge: self.faults.iter().find_map(|fault| match fault {
                 FaultKind::HugeEvent { bytes } => Some(*bytes as usize),
                 _ => None,
@@ -170,8 +186,12 @@ impl Turn {
         Tamper::new(self.simulator.dialect(), &faults)
     }
 
-    fn interval(&self) -> Duration {
-        if self.faults.contains(&FaultKind::HalfSpeed) { self.pace.interval * 2 } else { self.pace.interval }
+    fn pace(&self) -> &Pace {
+        &self.manner.pace
+    }
+
+    fn interval(&self, is_slow: bool) -> Duration {
+        if is_slow { self.pace().interval * 2 } else { self.pace().interval }
     }
 
     fn first_token(&self) -> Duration {
@@ -179,7 +199,7 @@ impl Turn {
             FaultKind::SlowFirstToken { by } => *by,
             _ => Duration::ZERO,
         });
-        self.pace.first_token + slow.sum::<Duration>()
+        self.pace().first_token + slow.sum::<Duration>()
     }
 
     fn stream(&mut self, asked: &Asked, reply: &Reply) -> Response<SimBody> {
@@ -190,10 +210,13 @@ impl Turn {
         for frame in wire::frames(self.simulator.dialect(), asked, reply) {
             if frame.kind.is_token() || (wait > Duration::ZERO && frame.kind == FrameKind::Finish && is_first) {
                 steps.push(Step::Wait(wait));
-                wait = self.interval();
+                wait = Duration::ZERO;
                 is_first = false;
             }
             tamper.event(&frame, &mut steps);
+            if !is_first {
+                wait = self.interval(tamper.is_slow());
+            }
             if tamper.is_ended() {
                 break;
             }
@@ -204,22 +227,30 @@ impl Turn {
         if asked.as_array {
             steps = as_array(steps);
         }
+        if !self.faults.contains(&FaultKind::Gzip) {
+            steps = self.cut_wire(steps);
+        }
         let content_type = if asked.as_array { "application/json; charset=UTF-8" } else { "text/event-stream" };
         self.send(content_type, steps, None)
     }
 
     async fn whole(&mut self, asked: &Asked, reply: &Reply) -> Response<SimBody> {
         let tokens = u32::try_from(reply.answer_tokens() + reply.reasoning_tokens()).unwrap_or(u32::MAX);
-        tokio::time::sleep(self.first_token() + self.interval() * tokens).await;
+        let is_slow = self.faults.contains(&FaultKind::HalfSpeed);
+        tokio::time::sleep(self.first_token() + self.interval(is_slow) * tokens).await;
         let body = Bytes::from(wire::whole(self.simulator.dialect(), asked, reply).to_string());
+        let said = Chunk { bytes: body.clone(), events: 1, text: reply.text_bytes(), tokens };
         let mut steps = Vec::new();
-        self.tamper().whole(&body, &mut steps);
+        self.tamper().whole(&said, &mut steps);
+        if !self.faults.contains(&FaultKind::Gzip) {
+            steps = self.cut_wire(steps);
+        }
         let mut length: Option<u64> = Some(0);
         for step in &steps {
             match step {
-                Step::Data { bytes, .. } => length = length.map(|length| length + bytes.len() as u64),
+                Step::Data(chunk) => length = length.map(|length| length + chunk.bytes.len() as u64),
                 // The head promised the whole body.
-                Step::Hang | Step::Break => length = Some(body.len() as u64),
+                Step::Hang | Step::Break { .. } => length = Some(body.len() as u64),
                 Step::KeepAlive { .. } => length = None,
                 Step::Wait(_) => {}
             }
@@ -228,6 +259,14 @@ impl Turn {
             }
         }
         self.send("application/json", steps, length)
+    }
+
+    /// The cut at a byte of the body, unless the body is still to be compressed.
+    fn cut_wire(&self, steps: Vec<Step>) -> Vec<Step> {
+        match WireCut::new(self.simulator.dialect(), &self.faults) {
+            Some(mut cut) => cut.pass(steps),
+            None => steps,
+        }
     }
 
     fn list(&mut self, name: Option<&str>) -> Response<SimBody> {
@@ -241,7 +280,7 @@ impl Turn {
             Ok(list) => {
                 let body = Bytes::from(list.to_string());
                 let length = Some(body.len() as u64);
-                self.send("application/json", vec![Step::Data { bytes: body, events: 0 }], length)
+                self.send("application/json", vec![Step::Data(Chunk::bare(body, 0))], length)
             }
             Err(invalid) => self.refuse(invalid.refusal(dialect)),
         }
@@ -249,7 +288,7 @@ impl Turn {
 
     fn refuse(&mut self, refusal: Refusal) -> Response<SimBody> {
         let length = refusal.body.len() as u64;
-        let steps = vec![Step::Data { bytes: refusal.body, events: 0 }];
+        let steps = vec![Step::Data(Chunk::bare(refusal.body, 0))];
         let mut response = self.send(refusal.content_type, steps, Some(length));
         if let Ok(status) = StatusCode::from_u16(refusal.status) {
             *response.status_mut() = status;
@@ -266,7 +305,7 @@ impl Turn {
 
     fn send(&mut self, content_type: &'static str, steps: Vec<Step>, length: Option<u64>) -> Response<SimBody> {
         let is_zipped = self.faults.contains(&FaultKind::Gzip);
-        let (steps, length) = if is_zipped { (zipped(steps), None) } else { (steps, length) };
+        let (steps, length) = if is_zipped { (self.cut_wire(zipped(steps)), None) } else { (steps, length) };
         self.simulator.answered(self.ordinal, 200);
         let mut response = Response::new(SimBody::new(steps, length, self.record.take()));
         let headers = response.headers_mut();
@@ -295,23 +334,30 @@ impl Turn {
 fn as_array(steps: Vec<Step>) -> Vec<Step> {
     let mut is_first = true;
     let mut is_broken = false;
+    // Chunks of one event belong together.
+    let mut is_inside = false;
     let mut all: Vec<Step> = steps
         .into_iter()
         .map(|step| match step {
-            Step::Data { bytes, events } => {
-                let text = bytes.strip_prefix(b"data: ".as_slice()).unwrap_or(&bytes).to_vec();
+            Step::Data(chunk) => {
+                let text = chunk.bytes.strip_prefix(b"data: ".as_slice()).unwrap_or(&chunk.bytes).to_vec();
                 let text = text.strip_suffix(b"\n\n".as_slice()).unwrap_or(&text).to_vec();
-                let before: &[u8] = if std::mem::take(&mut is_first) { b"[" } else { b",\r\n" };
-                Step::Data { bytes: [before, &text].concat().into(), events }
+                let before: &[u8] = match (is_inside, std::mem::take(&mut is_first)) {
+                    (true, _) => b"",
+                    (false, true) => b"[",
+                    (false, false) => b",\r\n",
+                };
+                is_inside = chunk.events == 0;
+                Step::Data(Chunk { bytes: [before, &text].concat().into(), ..chunk })
             }
             other => {
-                is_broken |= matches!(other, Step::Break | Step::Hang | Step::KeepAlive { .. });
+                is_broken |= matches!(other, Step::Break { .. } | Step::Hang | Step::KeepAlive { .. });
                 other
             }
         })
         .collect();
     if !is_broken {
-        all.push(Step::Data { bytes: Bytes::from_static(if is_first { b"[]" } else { b"\r\n]" }), events: 0 });
+        all.push(Step::Data(Chunk::bare(if is_first { b"[]".as_slice() } else { b"\r\n]" }, 0)));
     }
     all
 }
@@ -323,10 +369,10 @@ fn zipped(steps: Vec<Step>) -> Vec<Step> {
     let mut is_whole = true;
     for step in steps {
         match step {
-            Step::Data { bytes, events } => {
+            Step::Data(chunk) => {
                 // Writing to memory does not fail.
-                let _ = encoder.write_all(&bytes).and_then(|()| encoder.flush());
-                out.push(Step::Data { bytes: std::mem::take(encoder.get_mut()).into(), events });
+                let _ = encoder.write_all(&chunk.bytes).and_then(|()| encoder.flush());
+                out.push(Step::Data(Chunk { bytes: std::mem::take(encoder.get_mut()).into(), ..chunk }));
             }
             Step::KeepAlive { .. } => {
                 is_whole = false;
@@ -339,7 +385,7 @@ fn zipped(steps: Vec<Step>) -> Vec<Step> {
         }
     }
     if is_whole && let Ok(rest) = encoder.finish() {
-        out.push(Step::Data { bytes: rest.into(), events: 0 });
+        out.push(Step::Data(Chunk::bare(rest, 0)));
     }
     out
 }

@@ -176,15 +176,6 @@ async fn images_and_candidates_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partial_answer_is_continued_by_anthropic() {
-    let full = text(ANTHROPIC, &answer(ANTHROPIC, &body(ANTHROPIC, "go on")).await);
-    let (begun, rest) = full.split_at(full.find(" speaking").unwrap());
-    let mut asked = body(ANTHROPIC, "go on");
-    asked["messages"].as_array_mut().unwrap().push(json!({"role": "assistant", "content": begun}));
-    assert_eq!(text(ANTHROPIC, &answer(ANTHROPIC, &asked).await), rest);
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_the_provider_would_refuse_is_refused_in_its_words() {
     let with = |dialect, key: &str, value: Value| {
         let mut asked = body(dialect, "hello");

@@ -1,8 +1,7 @@
 //! Writes `anthropic-messages` answers.
 
-use crate::answer::{Finish, Reply, Said};
+use crate::answer::{Call, Finish, Reply, Said, joined};
 use crate::frame::{Frame, FrameKind};
-use crate::schema::pieces;
 use crate::wire::Asked;
 use serde_json::{Value, json};
 
@@ -42,7 +41,7 @@ fn output_tokens(reply: &Reply) -> u64 {
 pub(crate) fn whole(asked: &Asked, reply: &Reply) -> Value {
     let mut content = Vec::new();
     if !reply.reasoning.is_empty() {
-        content.push(json!({"type": "thinking", "thinking": reply.reasoning.concat(), "signature": signature(reply)}));
+        content.push(json!({"type": "thinking", "thinking": joined(&reply.reasoning), "signature": signature(reply)}));
     }
     let said = reply.said.first();
     if let Some(said) = said {
@@ -73,9 +72,10 @@ pub(crate) fn frames(asked: &Asked, reply: &Reply) -> Vec<Frame> {
     if !reply.reasoning.is_empty() {
         blocks.open(FrameKind::Prelude, &json!({"type": "thinking", "thinking": "", "signature": ""}));
         for piece in &reply.reasoning {
-            blocks.delta(FrameKind::Reasoning, &json!({"type": "thinking_delta", "thinking": piece}));
+            let delta = json!({"type": "thinking_delta", "thinking": piece.text});
+            blocks.delta(FrameKind::Reasoning, &delta, 0, piece.tokens);
         }
-        blocks.delta(FrameKind::Reasoning, &json!({"type": "signature_delta", "signature": signature(reply)}));
+        blocks.delta(FrameKind::Reasoning, &json!({"type": "signature_delta", "signature": signature(reply)}), 0, 0);
         blocks.close();
     }
     let said = reply.said.first();
@@ -83,15 +83,18 @@ pub(crate) fn frames(asked: &Asked, reply: &Reply) -> Vec<Frame> {
         if !said.text.is_empty() {
             blocks.open(FrameKind::Prelude, &json!({"type": "text", "text": ""}));
             for piece in &said.text {
-                blocks.delta(FrameKind::Text, &json!({"type": "text_delta", "text": piece}));
+                let delta = json!({"type": "text_delta", "text": piece.text});
+                blocks.delta(FrameKind::Text, &delta, piece.text.len(), piece.tokens);
             }
             blocks.close();
         }
         for call in &said.calls {
             let id = format!("toolu_{}", call.id);
             blocks.open(FrameKind::ToolStart, &json!({"type": "tool_use", "id": id, "name": call.name, "input": {}}));
-            for piece in pieces(&call.arguments.to_string()) {
-                blocks.delta(FrameKind::ToolArguments, &json!({"type": "input_json_delta", "partial_json": piece}));
+            for (place, piece) in call.fragments.iter().enumerate() {
+                let delta = json!({"type": "input_json_delta", "partial_json": piece.text});
+                let head = if place == 0 { Call::HEAD } else { 0 };
+                blocks.delta(FrameKind::ToolArguments, &delta, 0, piece.tokens + head);
             }
             blocks.close();
         }
@@ -123,9 +126,9 @@ impl Blocks<'_> {
         }
     }
 
-    fn delta(&mut self, kind: FrameKind, delta: &Value) {
+    fn delta(&mut self, kind: FrameKind, delta: &Value, text: usize, tokens: u32) {
         let event = json!({"type": "content_block_delta", "index": self.index, "delta": delta});
-        self.all.push(Frame::named(kind, &event));
+        self.all.push(Frame::named(kind, &event).saying(text, tokens));
     }
 
     fn close(&mut self) {

@@ -126,7 +126,7 @@ pub(crate) fn thinking(body: &Map<String, Value>, max_tokens: u64, asked: &mut A
             if present(body, "temperature").is_some_and(|value| !is_plain(value)) {
                 return Err(Invalid::new("`temperature` may only be set to 1 when thinking is enabled."));
             }
-            if asked.prefill.is_some() {
+            if asked.continues_last {
                 return Err(Invalid::new(
                     "messages: final assistant content cannot be prefilled when thinking is enabled",
                 ));

@@ -4,7 +4,9 @@ use super::Asked;
 use super::anthropic::SIGNATURE;
 use super::anthropic_config::{output_schema, sampling, thinking, tools};
 use super::check::{is_name, present, unknown};
+use crate::continues::Continues;
 use crate::error::Invalid;
+use canon::DialectName;
 use serde_json::{Map, Value};
 
 const FIELDS: [&str; 21] = [
@@ -45,7 +47,7 @@ pub(crate) fn only(object: &Map<String, Value>, known: &[&str], at: &str) -> Res
     }
 }
 
-pub(crate) fn read(body: &Value) -> Result<Asked, Invalid> {
+pub(crate) fn read(body: &Value, continues: Continues) -> Result<Asked, Invalid> {
     let body = body.as_object().ok_or_else(|| Invalid::new("Input should be a valid dictionary"))?;
     let known: Vec<&str> = FIELDS.into_iter().chain(["top_p"]).collect();
     only(body, &known, "")?;
@@ -65,11 +67,16 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Invalid> {
         ..Asked::default()
     };
     tools(body, &mut asked)?;
-    system(body)?;
-    messages(body, &mut asked)?;
+    system(body, &mut asked)?;
+    messages(body, &mut asked, continues)?;
     sampling(body, &mut asked)?;
     thinking(body, max_tokens, &mut asked)?;
     asked.schema = output_schema(body)?;
+    if asked.continues_last && asked.schema.is_some() {
+        return Err(Invalid::new(
+            "messages: final assistant content cannot be prefilled when using structured outputs",
+        ));
+    }
     Ok(asked)
 }
 
@@ -89,14 +96,20 @@ pub(crate) fn refuses_sampling(model: &str) -> bool {
     ["opus-4-7", "opus-4-8", "sonnet-5", "opus-5", "haiku-5", "fable"].iter().any(|family| model.contains(family))
 }
 
-/// Whether a model refuses to go on with a partial answer: 4.6 and later.
-fn refuses_prefill(model: &str) -> bool {
-    refuses_sampling(model) || model.contains("-4-6")
+/// Whether a partial answer is refused: by every model from 4.6 on, and by those nobody knows.
+fn refuses_prefill(model: &str, continues: Continues) -> bool {
+    const OLD: [&str; 7] = ["claude-2", "claude-3", "-4-0", "-4-1", "-4-2025", "-4-5", "claude-instant"];
+    let is_old = !refuses_sampling(model) && OLD.iter().any(|family| model.contains(family));
+    continues.refuses_prefill || (continues.way(DialectName::AnthropicMessages).is_none() && !is_old)
 }
 
-fn system(body: &Map<String, Value>) -> Result<(), Invalid> {
+fn system(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
     match present(body, "system") {
-        None | Some(Value::String(_)) => Ok(()),
+        None => Ok(()),
+        Some(Value::String(text)) => {
+            asked.instructions.push_str(text);
+            Ok(())
+        }
         Some(Value::Array(blocks)) => blocks.iter().enumerate().try_for_each(|(place, block)| {
             let at = format!("system.{place}");
             let block = block.as_object().ok_or_else(|| Invalid::new(format!("{at}: Input should be an object")))?;
@@ -104,7 +117,8 @@ fn system(body: &Map<String, Value>) -> Result<(), Invalid> {
             if block.get("type").and_then(Value::as_str) != Some("text") {
                 return Err(Invalid::new(format!("{at}.type: Input should be 'text'")));
             }
-            text_of(block, "system").map(|_| ())
+            asked.instructions.push_str(text_of(block, "system")?);
+            Ok(())
         }),
         Some(_) => Err(Invalid::new("system: Input should be a valid list")),
     }
@@ -130,7 +144,7 @@ struct Turn {
     results: Vec<(String, String)>,
 }
 
-fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+fn messages(body: &Map<String, Value>, asked: &mut Asked, continues: Continues) -> Result<(), Invalid> {
     let messages = present(body, "messages").ok_or_else(|| required("messages"))?;
     let messages = messages.as_array().ok_or_else(|| Invalid::new("messages: Input should be a valid list"))?;
     if messages.is_empty() {
@@ -173,17 +187,19 @@ fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid>
         }
     }
     pairing(&turns)?;
-    ending(turns, asked)
+    for turn in turns {
+        asked.hear(!turn.is_user, |heard| {
+            heard.text = turn.text;
+            heard.calls = !turn.calls.is_empty();
+            heard.results = turn.results;
+        });
+    }
+    ending(asked, continues)
 }
 
-fn ending(mut turns: Vec<Turn>, asked: &mut Asked) -> Result<(), Invalid> {
-    let Some(last) = turns.pop() else { return Ok(()) };
-    if last.is_user {
-        asked.last_user = last.text;
-        asked.results = last.results;
-        return Ok(());
-    }
-    if refuses_prefill(&asked.model) {
+fn ending(asked: &mut Asked, continues: Continues) -> Result<(), Invalid> {
+    let Some(last) = asked.turns.last().filter(|turn| turn.is_model) else { return Ok(()) };
+    if refuses_prefill(&asked.model, continues) {
         return Err(Invalid::new(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
         ));
@@ -191,10 +207,7 @@ fn ending(mut turns: Vec<Turn>, asked: &mut Asked) -> Result<(), Invalid> {
     if last.text.ends_with(char::is_whitespace) {
         return Err(Invalid::new("messages: final assistant content cannot end with trailing whitespace"));
     }
-    let before = turns.pop().unwrap_or_default();
-    asked.last_user = before.text;
-    asked.results = before.results;
-    asked.prefill = Some(last.text);
+    asked.continues_last = true;
     Ok(())
 }
 

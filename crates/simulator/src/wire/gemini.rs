@@ -1,7 +1,8 @@
 //! Writes `gemini` answers.
 
-use crate::answer::{Finish, Reply, Said};
+use crate::answer::{Finish, Reply, Said, joined};
 use crate::frame::{Frame, FrameKind};
+use crate::going_on;
 use crate::wire::Asked;
 use serde_json::{Value, json};
 
@@ -81,13 +82,19 @@ pub(crate) fn whole(asked: &Asked, reply: &Reply) -> Value {
     let candidate = |(index, said): (usize, &Said)| {
         let mut parts = Vec::new();
         if shows_thoughts(asked, reply) {
-            parts.push(json!({"text": reply.reasoning.concat(), "thought": true}));
+            parts.push(json!({"text": joined(&reply.reasoning), "thought": true}));
         }
         if !said.text.is_empty() {
             parts.push(json!({"text": said.whole_text()}));
         }
         parts.extend(call_parts(asked, reply, said));
-        json!({"content": {"parts": parts, "role": "model"}, "finishReason": finish(said), "index": index})
+        let mut candidate =
+            json!({"content": {"parts": parts, "role": "model"}, "finishReason": finish(said), "index": index});
+        if let (Some(_), Finish::Length) = (asked.gives_tokens, &said.finish) {
+            let there = said.begins_at + said.whole_text().len();
+            set(&mut candidate, "continuationToken", going_on::token(there).into());
+        }
+        candidate
     };
     let candidates: Vec<Value> = reply.said.iter().enumerate().map(candidate).collect();
     json!({
@@ -97,36 +104,76 @@ pub(crate) fn whole(asked: &Asked, reply: &Reply) -> Value {
 }
 
 pub(crate) fn frames(asked: &Asked, reply: &Reply) -> Vec<Frame> {
-    let mut all = Vec::new();
-    let mut answered = 0;
-    let mut push = |kind: FrameKind, index: usize, part: Value, finish: Option<&str>, answered: u64| {
-        let mut candidate = json!({"content": {"parts": [part], "role": "model"}, "index": index});
-        if let (Some(finish), Some(fields)) = (finish, candidate.as_object_mut()) {
-            fields.insert("finishReason".to_owned(), finish.into());
-        }
-        let chunk = json!({
-            "candidates": [candidate], "usageMetadata": usage(reply, answered),
-            "modelVersion": asked.model, "responseId": reply.id,
-        });
-        all.push(Frame::data(kind, &chunk));
-    };
+    let mut events = Events { asked, reply, all: Vec::new(), answered: 0 };
     for (index, said) in reply.said.iter().enumerate() {
-        push(FrameKind::Prelude, index, json!({"text": ""}), None, answered);
+        events.push(FrameKind::Prelude, index, &json!({"text": ""}), &json!({}));
         if shows_thoughts(asked, reply) {
             for piece in &reply.reasoning {
-                push(FrameKind::Reasoning, index, json!({"text": piece, "thought": true}), None, answered);
+                events.push(FrameKind::Reasoning, index, &json!({"text": piece.text, "thought": true}), &json!({}));
+                events.saying(0, piece.tokens);
             }
         }
+        let mut there = vec![said.begins_at];
         for piece in &said.text {
-            answered += 1;
-            push(FrameKind::Text, index, json!({"text": piece}), None, answered);
+            events.answered += u64::from(piece.tokens);
+            there.push(there.last().unwrap_or(&0) + piece.text.len());
+            let lagging = asked.gives_tokens.and_then(|lag| there.iter().rev().nth(lag as usize));
+            let more = lagging.map_or(json!({}), |bytes| json!({"continuationToken": going_on::token(*bytes)}));
+            events.push(FrameKind::Text, index, &json!({"text": piece.text}), &more);
+            events.saying(piece.text.len(), piece.tokens);
         }
-        for part in call_parts(asked, reply, said) {
-            push(FrameKind::ToolArguments, index, part, None, answered);
+        for (part, call) in call_parts(asked, reply, said).into_iter().zip(&said.calls) {
+            events.push(FrameKind::ToolArguments, index, &part, &json!({}));
+            events.saying(0, call.tokens());
         }
-        let is_last = index + 1 == reply.said.len();
-        answered = if is_last { reply.answer_tokens() } else { answered };
-        push(FrameKind::Finish, index, json!({"text": ""}), Some(finish(said)), answered);
+        if index + 1 == reply.said.len() {
+            events.answered = reply.answer_tokens();
+        }
+        let mut last = json!({"finishReason": finish(said)});
+        if let (Some(_), Finish::Length, Some(there)) = (asked.gives_tokens, &said.finish, there.last()) {
+            set(&mut last, "continuationToken", going_on::token(*there).into());
+        }
+        events.push(FrameKind::Finish, index, &json!({"text": ""}), &last);
+        if !shows_thoughts(asked, reply) && index == 0 {
+            events.saying(0, u32::try_from(reply.reasoning_tokens()).unwrap_or(0));
+        }
     }
-    all
+    events.all
+}
+
+/// The events of a stream, each with the usage so far.
+struct Events<'a> {
+    asked: &'a Asked,
+    reply: &'a Reply,
+    all: Vec<Frame>,
+    answered: u64,
+}
+
+impl Events<'_> {
+    /// An event of one part; `more` are further fields of its candidate.
+    fn push(&mut self, kind: FrameKind, index: usize, part: &Value, more: &Value) {
+        let mut candidate = json!({"content": {"parts": [part], "role": "model"}, "index": index});
+        if let (Value::Object(more), Some(fields)) = (more, candidate.as_object_mut()) {
+            fields.extend(more.clone());
+        }
+        let chunk = json!({
+            "candidates": [candidate], "usageMetadata": usage(self.reply, self.answered),
+            "modelVersion": self.asked.model, "responseId": self.reply.id,
+        });
+        self.all.push(Frame::data(kind, &chunk));
+    }
+
+    /// What the last event holds of the answer.
+    fn saying(&mut self, text: usize, tokens: u32) {
+        if let Some(frame) = self.all.last_mut() {
+            frame.text = text;
+            frame.tokens = tokens;
+        }
+    }
+}
+
+fn set(value: &mut Value, key: &str, new: Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert(key.to_owned(), new);
+    }
 }

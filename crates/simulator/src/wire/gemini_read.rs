@@ -4,7 +4,9 @@ use super::Asked;
 use super::check::is_name;
 use super::gemini::{SIGNATURE, signs};
 use super::gemini_config::{generation, safety, tools};
+use crate::continues::{Continues, NativeWay};
 use crate::error::Invalid;
+use canon::DialectName;
 use serde_json::{Map, Value};
 
 const FIELDS: [&str; 9] = [
@@ -75,8 +77,11 @@ pub(crate) fn list<'a>(object: &'a Map<String, Value>, name: &str) -> &'a [Value
     object.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-pub(crate) fn read(body: &Value, model: &str) -> Result<Asked, Invalid> {
-    let body = fields(body, &FIELDS, "")?;
+pub(crate) fn read(body: &Value, model: &str, continues: Continues) -> Result<Asked, Invalid> {
+    let way = continues.way(DialectName::Gemini);
+    let token = (way == Some(NativeWay::Token)).then_some("continuationToken");
+    let known: Vec<&str> = FIELDS.into_iter().chain(token).collect();
+    let body = fields(body, &known, "")?;
     let mut asked = Asked {
         model: model.to_owned(),
         parallel: true,
@@ -87,9 +92,13 @@ pub(crate) fn read(body: &Value, model: &str) -> Result<Asked, Invalid> {
     };
     if let Some(instruction) = body.get("systemInstruction") {
         let instruction = fields(instruction, &["parts", "role"], "system_instruction")?;
-        parts(&instruction, "system_instruction", &mut Turn::default(), &mut asked)?;
+        let mut turn = Turn::default();
+        parts(&instruction, "system_instruction", &mut turn, &mut asked)?;
+        asked.instructions = turn.text;
     }
-    contents(&body, &mut asked)?;
+    let prefills = way == Some(NativeWay::Trailing) && !continues.refuses_prefill;
+    contents(&body, &mut asked, prefills)?;
+    asked.token = body.get("continuationToken").and_then(Value::as_str).map(str::to_owned);
     tools(&body, &mut asked)?;
     safety(&body)?;
     if let Some(config) = body.get("generationConfig") {
@@ -109,7 +118,7 @@ struct Turn {
     results: Vec<(String, String)>,
 }
 
-fn contents(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+fn contents(body: &Map<String, Value>, asked: &mut Asked, prefills: bool) -> Result<(), Invalid> {
     if list(body, "contents").is_empty() {
         return Err(Invalid::new("* GenerateContentRequest.contents: contents is not specified\n"));
     }
@@ -132,16 +141,21 @@ fn contents(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid>
         turns.push(turn);
     }
     order(&turns, asked)?;
-    match turns.pop() {
-        Some(last) if last.is_user => {
-            asked.last_user = last.text;
-            asked.results = last.results;
-            Ok(())
-        }
-        _ => Err(Invalid::new(
+    let ends_with_model = turns.last().is_some_and(|turn| !turn.is_user);
+    if ends_with_model && !prefills {
+        return Err(Invalid::new(
             "Please ensure that single turn requests end with a user role or the role field is not set.",
-        )),
+        ));
     }
+    asked.continues_last = ends_with_model;
+    for turn in turns {
+        asked.hear(!turn.is_user, |heard| {
+            heard.text.push_str(&turn.text);
+            heard.calls |= turn.calls > 0;
+            heard.results.extend(turn.results);
+        });
+    }
+    Ok(())
 }
 
 fn order(turns: &[Turn], asked: &Asked) -> Result<(), Invalid> {

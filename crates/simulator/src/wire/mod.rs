@@ -12,11 +12,14 @@ mod gemini_config;
 mod gemini_read;
 mod openai;
 mod openai_config;
+mod openai_prefill;
 mod openai_read;
 
 use crate::answer::Reply;
+use crate::continues::{Continues, NativeWay};
 use crate::error::Invalid;
 use crate::frame::Frame;
+use crate::going_on::{self, GoingOn};
 use crate::simulator::Provider;
 use canon::DialectName;
 use http::HeaderMap;
@@ -39,6 +42,17 @@ pub(crate) enum Choice {
     Named(String),
 }
 
+/// One turn of the conversation, messages of one side put together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard {
+    pub(crate) is_model: bool,
+    pub(crate) text: String,
+    /// The turn holds tool calls.
+    pub(crate) calls: bool,
+    /// Name (or id) and text of the tool results in it.
+    pub(crate) results: Vec<(String, String)>,
+}
+
 /// What a request asks for, whatever its dialect.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
@@ -46,7 +60,10 @@ pub(crate) struct Asked {
     pub(crate) stream: bool,
     /// Gemini without `alt=sse`: one JSON array instead of events.
     pub(crate) as_array: bool,
-    /// The text of the last user turn.
+    pub(crate) turns: Vec<Heard>,
+    /// What the system says.
+    pub(crate) instructions: String,
+    /// The text of the prompt: the last user turn, if it does not ask to go on with a partial answer.
     pub(crate) last_user: String,
     pub(crate) images: usize,
     pub(crate) documents: usize,
@@ -54,7 +71,7 @@ pub(crate) struct Asked {
     pub(crate) tools: Vec<Offered>,
     pub(crate) choice: Choice,
     pub(crate) parallel: bool,
-    /// Name (or id) and text of the tool results after the last answer of the model.
+    /// Name (or id) and text of the tool results in the prompt.
     pub(crate) results: Vec<(String, String)>,
     pub(crate) schema: Option<Value>,
     pub(crate) json: bool,
@@ -65,9 +82,27 @@ pub(crate) struct Asked {
     pub(crate) stops: Vec<String>,
     pub(crate) candidates: usize,
     pub(crate) shows_usage: bool,
-    /// A partial answer to go on with.
-    pub(crate) prefill: Option<String>,
+    /// The last turn is a partial answer to go on with in the provider's native way.
+    pub(crate) continues_last: bool,
+    /// A token to go on from.
+    pub(crate) token: Option<String>,
+    /// What is to be gone on with, however that was asked.
+    pub(crate) going_on: Option<GoingOn>,
+    /// Text events carry a token that lags so many of them behind.
+    pub(crate) gives_tokens: Option<u32>,
     pub(crate) caches: bool,
+}
+
+impl Asked {
+    /// Adds a message of this side to its turn.
+    pub(crate) fn hear(&mut self, is_model: bool, change: impl FnOnce(&mut Heard)) {
+        if self.turns.last().is_none_or(|turn| turn.is_model != is_model) {
+            self.turns.push(Heard { is_model, ..Heard::default() });
+        }
+        if let Some(turn) = self.turns.last_mut() {
+            change(turn);
+        }
+    }
 }
 
 /// What a path is for.
@@ -155,8 +190,8 @@ pub(crate) fn admit(dialect: DialectName, keyless: bool, uri: &http::Uri, header
     Ok(())
 }
 
-/// Reads and checks a request body.
-pub(crate) fn read(dialect: DialectName, route: &Route, body: &[u8]) -> Result<Asked, Invalid> {
+/// Reads and checks a request body, and whether it asks to go on with a partial answer.
+pub(crate) fn read(dialect: DialectName, route: &Route, body: &[u8], continues: Continues) -> Result<Asked, Invalid> {
     let value: Value = serde_json::from_slice(body).map_err(|error| match dialect {
         DialectName::OpenaiChat => Invalid::new(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)",
@@ -166,17 +201,22 @@ pub(crate) fn read(dialect: DialectName, route: &Route, body: &[u8]) -> Result<A
         }
         DialectName::Gemini => Invalid::new(format!("Invalid JSON payload received. {error}")),
     })?;
-    match dialect {
-        DialectName::OpenaiChat => openai_read::read(&value),
-        DialectName::AnthropicMessages => anthropic_read::read(&value),
+    let mut asked = match dialect {
+        DialectName::OpenaiChat => openai_read::read(&value, continues),
+        DialectName::AnthropicMessages => anthropic_read::read(&value, continues),
         DialectName::Gemini => {
             let Route::Answer { model: Some(model), stream, as_array } = route else {
                 return Err(Invalid::new("models: no model in the path").status(404));
             };
-            let asked = gemini_read::read(&value, model)?;
+            let asked = gemini_read::read(&value, model, continues)?;
             Ok(Asked { stream: *stream, as_array: *as_array, ..asked })
         }
+    }?;
+    if continues.way(dialect) == Some(NativeWay::Token) {
+        asked.gives_tokens = Some(continues.lag);
     }
+    going_on::recognise(&mut asked)?;
+    Ok(asked)
 }
 
 /// The answer as one JSON value.

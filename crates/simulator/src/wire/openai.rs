@@ -1,8 +1,7 @@
 //! Writes `openai-chat` answers.
 
-use crate::answer::{Finish, Reply, Said};
+use crate::answer::{Call, Finish, Reply, Said, joined};
 use crate::frame::{Frame, FrameKind};
-use crate::schema::pieces;
 use crate::wire::Asked;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -39,7 +38,7 @@ pub(crate) fn whole(asked: &Asked, reply: &Reply) -> Value {
         let text = (!said.text.is_empty() || said.calls.is_empty()).then(|| said.whole_text());
         let mut message = json!({"role": "assistant", "content": text, "refusal": null, "annotations": []});
         if !reply.reasoning.is_empty() && !asked.hides_reasoning {
-            set(&mut message, "reasoning_content", reply.reasoning.concat().into());
+            set(&mut message, "reasoning_content", joined(&reply.reasoning).into());
         }
         if !said.calls.is_empty() {
             let calls: Vec<Value> = said
@@ -75,37 +74,41 @@ pub(crate) fn frames(asked: &Asked, reply: &Reply) -> Vec<Frame> {
     };
     let mut all = Vec::new();
     for (index, said) in reply.said.iter().enumerate() {
-        let mut push = |kind, delta: Value, finish: Option<&str>| {
+        let event = |kind, delta: Value, finish: Option<&str>| {
             let choice = json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish});
-            all.push(Frame::data(kind, &chunk(json!([choice]), Value::Null)));
+            Frame::data(kind, &chunk(json!([choice]), Value::Null))
         };
         let content = if said.calls.is_empty() { json!("") } else { Value::Null };
-        push(FrameKind::Prelude, json!({"role": "assistant", "content": content, "refusal": null}), None);
+        all.push(event(FrameKind::Prelude, json!({"role": "assistant", "content": content, "refusal": null}), None));
         if !asked.hides_reasoning {
-            for piece in &reply.reasoning {
-                push(FrameKind::Reasoning, json!({"reasoning_content": piece}), None);
-            }
+            all.extend(reply.reasoning.iter().map(|piece| {
+                event(FrameKind::Reasoning, json!({"reasoning_content": piece.text}), None).saying(0, piece.tokens)
+            }));
         }
-        for piece in &said.text {
-            push(FrameKind::Text, json!({"content": piece}), None);
-        }
+        all.extend(said.text.iter().map(|piece| {
+            let event = event(FrameKind::Text, json!({"content": piece.text}), None);
+            event.saying(piece.text.len(), piece.tokens)
+        }));
         for (place, call) in said.calls.iter().enumerate() {
             let start = json!({
                 "index": place, "id": format!("call_{}", call.id), "type": "function",
                 "function": {"name": call.name, "arguments": ""},
             });
-            push(FrameKind::ToolStart, json!({"tool_calls": [start]}), None);
-            for piece in pieces(&call.arguments.to_string()) {
-                let more = json!({"index": place, "function": {"arguments": piece}});
-                push(FrameKind::ToolArguments, json!({"tool_calls": [more]}), None);
+            let start = event(FrameKind::ToolStart, json!({"tool_calls": [start]}), None);
+            all.push(start.saying(0, Call::HEAD));
+            for piece in &call.fragments {
+                let more = json!({"index": place, "function": {"arguments": piece.text}});
+                let more = event(FrameKind::ToolArguments, json!({"tool_calls": [more]}), None);
+                all.push(more.saying(0, piece.tokens));
             }
         }
-        push(FrameKind::Finish, json!({}), Some(finish(said)));
+        let hidden = if asked.hides_reasoning { reply.reasoning_tokens() } else { 0 };
+        all.push(event(FrameKind::Finish, json!({}), Some(finish(said))).saying(0, u32::try_from(hidden).unwrap_or(0)));
     }
     if asked.shows_usage {
         all.push(Frame::data(FrameKind::Tail, &chunk(json!([]), usage(reply))));
     }
-    all.push(Frame { kind: FrameKind::Tail, bytes: Bytes::from_static(b"data: [DONE]\n\n") });
+    all.push(Frame::new(FrameKind::Tail, Bytes::from_static(b"data: [DONE]\n\n")));
     all
 }
 

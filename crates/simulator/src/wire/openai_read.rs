@@ -3,6 +3,8 @@
 use super::Asked;
 use super::check::{is_name, present, unknown};
 use super::openai_config::{format, sampling, stream, tools};
+use super::openai_prefill;
+use crate::continues::Continues;
 use crate::error::Invalid;
 use serde_json::{Map, Value};
 
@@ -69,13 +71,15 @@ pub(crate) fn only(object: &Map<String, Value>, known: &[&str], at: &str) -> Res
     }
 }
 
-pub(crate) fn read(body: &Value) -> Result<Asked, Invalid> {
+pub(crate) fn read(body: &Value, continues: Continues) -> Result<Asked, Invalid> {
     let body = body.as_object().ok_or_else(|| wrong_type("body", "an object"))?;
-    only(body, &FIELDS, "")?;
+    let flags = openai_prefill::flags(continues);
+    let known: Vec<&str> = FIELDS.into_iter().chain(flags.iter().copied()).collect();
+    only(body, &known, "")?;
     let model =
         body.get("model").and_then(Value::as_str).ok_or_else(|| Invalid::new("you must provide a model parameter"))?;
     let mut asked = Asked { model: model.to_owned(), parallel: true, candidates: 1, ..Asked::default() };
-    messages(body, &mut asked)?;
+    messages(body, &mut asked, continues)?;
     tools(body, &mut asked)?;
     sampling(body, &mut asked)?;
     format(body, &mut asked)?;
@@ -98,6 +102,7 @@ pub(crate) fn read(body: &Value) -> Result<Asked, Invalid> {
     asked.reasoning = effort.map_or(is_reasoner, |effort| effort != "none");
     asked.hides_reasoning = is_reasoner;
     asked.caches = present(body, "prompt_cache_key").is_some();
+    openai_prefill::last_turn(body, &mut asked, continues)?;
     Ok(asked)
 }
 
@@ -141,7 +146,7 @@ fn refuse_sampling(body: &Map<String, Value>) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid> {
+fn messages(body: &Map<String, Value>, asked: &mut Asked, continues: Continues) -> Result<(), Invalid> {
     let messages = present(body, "messages").ok_or_else(|| missing("messages"))?;
     let messages = messages.as_array().ok_or_else(|| wrong_type("messages", "an array of objects"))?;
     if messages.is_empty() {
@@ -163,16 +168,24 @@ fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid>
         match role {
             "system" | "developer" => {
                 only(message, &["role", "content", "name"], &at)?;
-                content(message, &at, &["text"], None)?;
+                let said = content(message, &at, &["text"], None)?;
+                asked.instructions.push_str(&said);
             }
             "user" => {
                 only(message, &["role", "content", "name"], &at)?;
-                asked.results.clear();
-                asked.last_user = content(message, &at, &["text", "image_url", "input_audio", "file"], Some(asked))?;
+                let said = content(message, &at, &["text", "image_url", "input_audio", "file"], Some(asked))?;
+                asked.hear(false, |turn| {
+                    turn.results.clear();
+                    turn.text.push_str(&said);
+                });
             }
             "assistant" => {
-                asked.results.clear();
-                pending = assistant(message, &at)?;
+                let said = assistant(message, &at, continues)?;
+                asked.hear(true, |turn| {
+                    turn.text.push_str(&said.text);
+                    turn.calls |= !said.calls.is_empty();
+                });
+                pending = said.calls;
             }
             "tool" => {
                 only(message, &["role", "content", "tool_call_id"], &at)?;
@@ -183,7 +196,8 @@ fn messages(body: &Map<String, Value>, asked: &mut Asked) -> Result<(), Invalid>
                 };
                 pending.remove(known);
                 let text = content(message, &at, &["text"], None)?;
-                asked.results.push((id.to_owned(), text));
+                let id = id.to_owned();
+                asked.hear(false, |turn| turn.results.push((id, text)));
             }
             "function" => {}
             other => {
@@ -207,9 +221,15 @@ fn all_answered(pending: &[String], place: usize) -> Result<(), Invalid> {
     Err(Invalid::new(format!("An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: {}", pending.join(", "))).field(format!("messages.[{place}].role")))
 }
 
-/// Checks an assistant message; gives the ids of its calls.
-fn assistant(message: &Map<String, Value>, at: &str) -> Result<Vec<String>, Invalid> {
-    let known = [
+/// What an assistant message says, and the ids of its calls.
+struct Said {
+    text: String,
+    calls: Vec<String>,
+}
+
+/// Checks an assistant message.
+fn assistant(message: &Map<String, Value>, at: &str, continues: Continues) -> Result<Said, Invalid> {
+    let mut known = vec![
         "role",
         "content",
         "name",
@@ -222,10 +242,12 @@ fn assistant(message: &Map<String, Value>, at: &str) -> Result<Vec<String>, Inva
         "reasoning_content",
         "reasoning",
     ];
+    known.extend(openai_prefill::message_flag(continues));
     only(message, &known, at)?;
+    let mut text = String::new();
     let calls = present(message, "tool_calls").map(|calls| calls.as_array().map(Vec::as_slice).unwrap_or_default());
     if calls.is_none() && present(message, "function_call").is_none() && present(message, "refusal").is_none() {
-        content(message, at, &["text", "refusal"], None)?;
+        text = content(message, at, &["text", "refusal"], None)?;
     }
     if calls.is_some_and(<[Value]>::is_empty) {
         let field = format!("{at}.tool_calls");
@@ -263,7 +285,7 @@ fn assistant(message: &Map<String, Value>, at: &str) -> Result<Vec<String>, Inva
         tool_name(name, &format!("{at}.function.name"))?;
         ids.push(id.to_owned());
     }
-    Ok(ids)
+    Ok(Said { text, calls: ids })
 }
 
 /// The text of a message's content; counts what is not text.
