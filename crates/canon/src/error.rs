@@ -25,6 +25,9 @@ pub struct AttemptReport {
     /// From its start to its first token, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<u64>,
+    /// It was made to go on with a stream that had broken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rescue: bool,
     /// Whether the provider may bill it although it failed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub may_be_billed: bool,

@@ -2,14 +2,15 @@
 
 use crate::error::ConfigError;
 use crate::raw::{
-    Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawStep, RawStrategy, RawTarget,
+    Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawStrategy,
+    RawTarget,
 };
 use crate::raw::{RawHealth, RawTimeouts};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Provider, RawProvider};
 use health::{BreakerSettings, Health};
-use routing::{ClassPolicy, FaultProfile, ModelSettings, OnFault, ProbeMode, Step, Strategy, Timeouts};
+use routing::{ClassPolicy, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -251,6 +252,7 @@ impl Build<'_> {
                 RawProbe::Live => ProbeMode::Live,
                 RawProbe::Off => ProbeMode::Off,
             },
+            rescue: rescue(raw.rescue),
         };
         let mut targets = Vec::new();
         let mut ids = HashSet::new();
@@ -350,6 +352,14 @@ impl Build<'_> {
             Some(near) => format!("there is no provider `{provider}`: did you mean `{near}`?"),
             None => format!("there is no provider `{provider}`: configured are {}", known.join(", ")),
         }
+    }
+}
+
+fn rescue(raw: Option<RawRescue>) -> Rescue {
+    match raw {
+        None => Rescue::default(),
+        Some(RawRescue::Mode(mode)) => Rescue { mode, ..Rescue::default() },
+        Some(RawRescue::Full(full)) => Rescue { mode: full.mode, across: full.across, hold: full.hold },
     }
 }
 

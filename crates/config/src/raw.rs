@@ -4,6 +4,7 @@
 
 use crate::units::{Size, Span};
 use catalog::RawProvider;
+use routing::{Across, Hold, RescueMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -54,6 +55,9 @@ pub struct RawModel {
     pub max_attempts: Option<u32>,
     /// How a resting target is asked whether it is back.
     pub probe: RawProbe,
+    /// What to do for a stream that breaks after part of the answer was sent: `resume` (the default), `restart`,
+    /// `error`, or a mapping with options.
+    pub rescue: Option<RawRescue>,
 }
 
 /// In which order targets are tried.
@@ -87,6 +91,29 @@ pub enum RawProbe {
     Live,
     /// With a caller's request, without a hedge.
     Off,
+}
+
+/// What to do for a stream that breaks: a mode, or a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RawRescue {
+    /// `resume`, `restart` or `error`.
+    Mode(RescueMode),
+    /// With options.
+    Full(RawFullRescue),
+}
+
+/// What to do for a stream that breaks, with options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFullRescue {
+    /// `resume`: another target goes on where it broke. `restart`: another answers anew, for callers who sent
+    /// `x-mainstay-restart: accept`. `error`: the dialect's error event.
+    pub mode: RescueMode,
+    /// `same_model`: only targets of the same model may go on.
+    pub across: Across,
+    /// Hold text back to the end of a `word` or a `sentence`, so that a switch falls on a boundary.
+    pub hold: Hold,
 }
 
 /// A target: `provider/model`, or a mapping.

@@ -148,6 +148,7 @@ fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> Excha
         cost: 1.0,
         is_callers_retry: inquiry.is_callers_retry(),
         seed,
+        rescue: model.settings.rescue.mode,
     }
 }
 
@@ -185,6 +186,8 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
             }
             Action::GiveUp(gave_up) => return Reached::GaveUp(gave_up.error),
             Action::End(end) => return Reached::GaveUp(end.error),
+            // Nothing broke before the commit.
+            Action::Rescue(_) => return Reached::GaveUp(internal()),
         }
         let event = match tokio::time::timeout_at(clock.runtime(timer), First(&mut slots.running)).await {
             Ok(Finished { attempt, outcome: Ok(first), idle }) => {

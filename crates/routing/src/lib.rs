@@ -14,11 +14,12 @@ mod plan;
 mod strategy;
 
 pub use machine::{
-    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, Served, Start,
-    TranscriptCursor,
+    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
+    Start, TranscriptCursor,
 };
 pub use model::{
-    ClassPolicy, Credential, FaultProfile, Model, ModelSettings, OnFault, ProbeMode, Step, Strategy, Target, Timeouts,
+    Across, ClassPolicy, Credential, FaultProfile, Hold, Model, ModelSettings, OnFault, ProbeMode, Rescue, RescueMode,
+    Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};

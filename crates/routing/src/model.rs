@@ -154,6 +154,60 @@ pub enum ProbeMode {
     Off,
 }
 
+/// What is done for a stream that breaks after something of the answer was shown.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RescueMode {
+    /// Another target goes on where it broke.
+    #[default]
+    Resume,
+    /// Another target answers anew, if the caller accepts that; see `x-mainstay-restart`.
+    Restart,
+    /// The dialect's error event.
+    Error,
+}
+
+/// Who may go on with a broken answer.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Across {
+    /// Targets of the same model first, then any other.
+    #[default]
+    Any,
+    /// Targets of the same model alone.
+    SameModel,
+}
+
+/// How much of a text is held back, so that a switch falls on a boundary.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// Nothing.
+    #[default]
+    None,
+    /// The unfinished word.
+    Word,
+    /// The unfinished sentence.
+    Sentence,
+}
+
+/// `rescue:` of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rescue {
+    /// What is done.
+    pub mode: RescueMode,
+    /// By whom.
+    pub across: Across,
+    /// What is held back meanwhile.
+    pub hold: Hold,
+}
+
 /// What the configuration says of a model, targets aside.
 #[derive(Debug, Clone)]
 pub struct ModelSettings {
@@ -171,6 +225,8 @@ pub struct ModelSettings {
     pub max_attempts: u32,
     /// How resting targets are probed.
     pub probe: ProbeMode,
+    /// What is done for streams that break.
+    pub rescue: Rescue,
 }
 
 impl Default for ModelSettings {
@@ -183,6 +239,7 @@ impl Default for ModelSettings {
             max_targets: 4,
             max_attempts: 3,
             probe: ProbeMode::default(),
+            rescue: Rescue::default(),
         }
     }
 }

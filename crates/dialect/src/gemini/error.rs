@@ -83,6 +83,7 @@ mod tests {
             message: None,
             ms: 12,
             first_token_ms: None,
+            rescue: false,
             may_be_billed: false,
         }];
         let body = encode(&error);

@@ -2,7 +2,7 @@
 
 use crate::process::{Answer, Running, Upstream};
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::rc::Rc;
 
 struct Surface {
     path: &'static str,
@@ -34,17 +34,20 @@ const SURFACES: [Surface; 3] = [
 
 const JSON: &str = "content-type: application/json\r\n";
 
-fn gateway() -> &'static Running {
-    static GATEWAY: OnceLock<(Running, Upstream)> = OnceLock::new();
-    let (running, _) = GATEWAY.get_or_init(|| {
+thread_local! {
+    /// One a test: it ends with the test's thread, where a static would outlive the process as an orphan.
+    static GATEWAY: (Rc<Running>, Upstream) = {
         let upstream = Upstream::start();
         let yaml = format!(
             "keys:\n  - {{ name: bot, key: sk-bot }}\n  - {{ name: poor, key: sk-poor, models: [none] }}\nproviders:\n{}models:\n  chat:\n    targets: [a/m-1]\n",
             upstream.row("a")
         );
-        (Running::start(&yaml), upstream)
-    });
-    running
+        (Rc::new(Running::start(&yaml)), upstream)
+    };
+}
+
+fn gateway() -> Rc<Running> {
+    GATEWAY.with(|(running, _)| running.clone())
 }
 
 fn refused(surface: &Surface, answer: &Answer, status: u16, words: &[&str]) {

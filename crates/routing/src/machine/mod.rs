@@ -5,28 +5,31 @@
 //!            │ first content (the caller streams)
 //!            ▼
 //!          Commit ─▶ Completed ─▶ Done
-//!            └─────▶ fault ─▶ End
+//!            └─────▶ fault ─▶ Rescue … ─▶ (first content that goes on) Continue ─▶ Completed ─▶ Done
+//!                      └─────▶ End
 //! ```
 //!
-//! The rules that do not bend: one attempt in flight unless a probe is hedged; none is started after the commit; no
-//! target is tried twice for a fault that excludes it; nothing is started after the deadline; every permit is settled
+//! The rules that do not bend: one attempt in flight unless a probe is hedged; none is started after the commit but to
+//! rescue a broken stream; no target is tried twice for a fault that excludes it; nothing is started after the deadline; every permit is settled
 //! once. Permits live in [`record::Running`] and are released by their own drop, so a machine that is dropped in any
 //! state (the caller hung up, a panic unwound) leaves health as it found it.
 //!
-//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; what the caller is told is
-//! `give_up.rs`.
+//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who goes on with a broken stream is
+//! `rescue.rs`; what the caller is told is `give_up.rs`.
 
 mod give_up;
 mod limits;
 mod overtaken;
 mod record;
+mod rescue;
 mod rules;
 mod start;
 mod types;
 
 pub use overtaken::Overtaken;
 pub use types::{
-    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, Served, Start, TranscriptCursor,
+    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, RescueFailure, Served, Start,
+    TranscriptCursor,
 };
 
 use crate::{Model, Plan};
@@ -78,6 +81,10 @@ pub struct Machine {
     /// Whose fault the caller is told.
     told: Option<AttemptId>,
     overtaken: Option<Overtaken>,
+    /// The stream broke and nobody goes on with it yet.
+    broken: Option<rescue::Broken>,
+    /// Calls made for rescue.
+    rescues: u32,
     cursor: TranscriptCursor,
     over: bool,
 }
@@ -99,6 +106,8 @@ impl Machine {
             served: None,
             told: None,
             overtaken: None,
+            broken: None,
+            rescues: 0,
             cursor: TranscriptCursor::default(),
             over: false,
         }
@@ -124,6 +133,8 @@ impl Machine {
                 }
                 self.steady()
             }
+            Event::Broken { attempt, fault, can_go_on } => self.broken(attempt, fault, can_go_on, now),
+            Event::NotRescued { attempt, fault, failure } => self.not_rescued(attempt, &fault, failure, now),
             Event::Completed { attempt } => self.completed(attempt, now),
             Event::Elapsed => self.elapsed(now),
             Event::HungUp => self.hung_up(now),
@@ -289,6 +300,10 @@ impl Machine {
             record.last = now;
         }
         self.answered(attempt, credential, now);
+        if self.broken.is_some() {
+            self.joined(attempt);
+            return self.steady();
+        }
         if !self.facts.needs.streamed || self.served.is_some() {
             return self.steady();
         }

@@ -21,6 +21,10 @@ pub(super) struct Track {
     /// A rate limit with a hint: usable again then.
     pub(super) limited_until: Option<Instant>,
     pub(super) last_fault: Option<Fault>,
+    /// It was asked to go on with a broken stream.
+    pub(super) asked_to_rescue: bool,
+    /// And would not take a begun answer.
+    pub(super) refused_prefill: bool,
 }
 
 impl Track {
@@ -34,6 +38,8 @@ impl Track {
             tried_credentials: Vec::new(),
             limited_until: None,
             last_fault: None,
+            asked_to_rescue: false,
+            refused_prefill: false,
         }
     }
 }
@@ -59,6 +65,7 @@ pub(super) struct Record {
     pub(super) first_content: Option<Instant>,
     pub(super) last: Instant,
     pub(super) fault: Option<Fault>,
+    pub(super) rescue: bool,
 }
 
 impl Record {
@@ -73,6 +80,7 @@ impl Record {
             message: fault.map(|fault| fault.message.clone()).filter(|message| !message.is_empty()),
             ms: ms(self.last),
             first_token_ms: self.first_content.map(ms),
+            rescue: self.rescue,
             may_be_billed: fault.is_some_and(|fault| fault.may_be_billed),
         }
     }

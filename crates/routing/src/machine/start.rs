@@ -43,15 +43,32 @@ pub(super) struct Order {
     pub(super) kind: StartKind,
     pub(super) charge: Charge,
     pub(super) is_hedge: bool,
+    pub(super) is_rescue: bool,
 }
 
 impl Order {
     pub(super) fn next(track: usize) -> Self {
-        Self { track, credential: None, kind: StartKind::Probe, charge: Charge::UnlessHealthy, is_hedge: false }
+        Self {
+            track,
+            credential: None,
+            kind: StartKind::Probe,
+            charge: Charge::UnlessHealthy,
+            is_hedge: false,
+            is_rescue: false,
+        }
     }
 
     pub(super) fn again(track: usize, credential: Option<usize>) -> Self {
         Self { credential, charge: Charge::Paid, ..Self::next(track) }
+    }
+
+    /// Somebody has part of an answer and waits for the rest: no target on probation is asked for it.
+    pub(super) fn rescue(track: usize) -> Self {
+        Self { kind: StartKind::Live, is_rescue: true, ..Self::next(track) }
+    }
+
+    pub(super) fn paid(self) -> Self {
+        Self { charge: Charge::Paid, ..self }
     }
 }
 
@@ -87,7 +104,9 @@ impl Machine {
         let standing = target.health.standing(now);
         let kind = match (standing.breaker, order.kind) {
             (_, StartKind::Panic) => StartKind::Panic,
-            (BreakerStanding::HalfOpen { .. }, _) if self.model.settings.probe != ProbeMode::Synthetic => {
+            (BreakerStanding::HalfOpen { .. }, _)
+                if !order.is_rescue && self.model.settings.probe != ProbeMode::Synthetic =>
+            {
                 StartKind::Probe
             }
             _ => StartKind::Live,
@@ -120,7 +139,7 @@ impl Machine {
             track.attempts += 1;
             track.tried_credentials.push(credential);
         }
-        let on_trial = is_probe || kind == StartKind::Panic;
+        let on_trial = is_probe || kind == StartKind::Panic || order.is_rescue;
         let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
         self.running.push(Running { attempt, track: order.track, credential, permit, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
@@ -133,6 +152,7 @@ impl Machine {
             first_content: None,
             last: now,
             fault: None,
+            rescue: order.is_rescue,
         });
         let target_index = self.tracks.get(order.track).map_or(0, |track| track.target);
         Ok(Start { attempt, target_index, target, credential, limits, is_probe, hedge_at })

@@ -1,6 +1,6 @@
 //! The words the driver and the machine speak: events in, actions out.
 
-use crate::{Needs, Target};
+use crate::{Needs, RescueMode, Target};
 use canon::{CallerError, Fault, Instant};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct ExchangeFacts {
     pub is_callers_retry: bool,
     /// Seed of the jitter.
     pub seed: u64,
+    /// What is done for a stream that breaks: the model's setting, or the caller's.
+    pub rescue: RescueMode,
 }
 
 /// Where a committed stream stands; kept for the rescue of a broken one.
@@ -50,7 +52,8 @@ pub enum Event {
         /// fault rather than the caller's.
         altered: bool,
     },
-    /// The first content arrived. For calls streamed upstream alone; a call not streamed only completes.
+    /// The first content arrived; of a rescue, the first that goes on from what was shown. For calls streamed upstream
+    /// alone: a call not streamed only completes.
     FirstContent {
         /// Of which attempt.
         attempt: AttemptId,
@@ -61,6 +64,24 @@ pub enum Event {
         attempt: AttemptId,
         /// How far.
         cursor: TranscriptCursor,
+    },
+    /// The committed stream broke, and the driver knows whether somebody else can go on with what was shown.
+    Broken {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Why.
+        fault: Fault,
+        /// Another target can go on, or answer anew without the caller noticing.
+        can_go_on: bool,
+    },
+    /// A rescue came to nothing.
+    NotRescued {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What the attempt ended in.
+        fault: Fault,
+        /// Why.
+        failure: RescueFailure,
     },
     /// The whole answer arrived, terminator included.
     Completed {
@@ -73,6 +94,17 @@ pub enum Event {
     HungUp,
     /// The exchange's deadline has passed.
     DeadlinePassed,
+}
+
+/// Why a rescue came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RescueFailure {
+    /// The call failed as any call can.
+    Fault,
+    /// The target refuses a begun answer; it may take the request in another form.
+    PrefillRefused,
+    /// What it said does not go on from what was shown.
+    NoJoin,
 }
 
 /// Limits of one attempt. The driver reports the one that fires as [`Fault::timed_out`] with its phase.
@@ -151,6 +183,8 @@ pub enum Action {
         /// Which lost.
         cancel: Option<AttemptId>,
     },
+    /// Start this attempt to go on with the broken stream.
+    Rescue(Start),
     /// End the committed stream honestly.
     End(HonestEnd),
     /// Answer with this error. Whatever still runs is to be dropped.

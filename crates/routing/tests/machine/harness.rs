@@ -6,7 +6,7 @@ use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
     Action, AttemptId, Credential, Event, ExchangeFacts, Machine, Model, ModelSettings, Needs, OnFault, Overtaken,
-    Start, Step, Target, plan,
+    Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -74,7 +74,10 @@ impl Pool {
     }
 
     pub(crate) fn with(targets: Vec<Spec>) -> Self {
-        Self { settings: ModelSettings::default(), breaker: BreakerSettings::default(), seed: 1, targets }
+        // Rescue has scenarios of its own; without it what breaks ends.
+        let rescue = Rescue { mode: RescueMode::Error, ..Rescue::default() };
+        let settings = ModelSettings { rescue, ..ModelSettings::default() };
+        Self { settings, breaker: BreakerSettings::default(), seed: 1, targets }
     }
 
     pub(crate) fn build(&self) -> Arc<Model> {
@@ -167,6 +170,7 @@ pub(crate) struct Ended {
     /// Targets in the order they were called.
     pub(crate) calls: Vec<usize>,
     pub(crate) faults: Vec<Option<FaultClass>>,
+    pub(crate) rescues: Vec<bool>,
     pub(crate) hedges: usize,
 }
 
@@ -295,6 +299,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     cost: 1.0,
                     is_callers_retry: false,
                     seed: self.rng.u64(..),
+                    rescue: self.model.settings.rescue.mode,
                 };
                 exchange.machine = Some(Machine::new(Arc::clone(&self.model), plan, facts));
                 Event::Begin
@@ -313,13 +318,40 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 *until = (*until).max(now + hint);
             }
         }
+        let event = self.after_the_commit(index, event);
+        let exchange = &mut self.exchanges[index];
         let hung_up = event == Event::HungUp;
         let was_running = exchange.running.len();
-        if let Event::Failed { attempt, .. } | Event::Completed { attempt } = &event {
+        if let Event::Failed { attempt, .. }
+        | Event::Broken { attempt, .. }
+        | Event::NotRescued { attempt, .. }
+        | Event::Completed { attempt } = &event
+        {
             exchange.running.retain(|(id, _, _)| id != attempt);
         }
         let action = exchange.machine.as_mut().unwrap().next(event, now);
         self.act(index, action, was_running, hung_up, now);
+    }
+
+    /// How the driver tells faults of a stream that may be rescued.
+    fn after_the_commit(&self, index: usize, event: Event) -> Event {
+        let exchange = &self.exchanges[index];
+        let rescues = self.model.settings.rescue.mode != RescueMode::Error && exchange.committed.is_some();
+        match event {
+            Event::Failed { attempt, fault, .. } if rescues => {
+                let served = exchange.machine.as_ref().unwrap().served_by().unwrap().attempt;
+                if attempt == served {
+                    return Event::Broken { attempt, fault, can_go_on: true };
+                }
+                let failure = match fault.code.as_deref() {
+                    Some("no_join") => RescueFailure::NoJoin,
+                    Some("prefill") => RescueFailure::PrefillRefused,
+                    _ => RescueFailure::Fault,
+                };
+                Event::NotRescued { attempt, fault, failure }
+            }
+            event => event,
+        }
     }
 
     /// What comes of a probe that goes on alone is between it and its target.
@@ -350,6 +382,11 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 assert_eq!(exchange.running.len(), 1, "a hedge runs beside one attempt");
                 assert!(exchange.running[0].2, "only a probe is hedged");
                 exchange.hedges += 1;
+                self.start(index, &start, now);
+            }
+            Action::Rescue(start) => {
+                assert!(exchange.committed.is_some() && exchange.running.is_empty(), "one attempt in flight");
+                assert!(!start.is_probe && start.hedge_at.is_none());
                 self.start(index, &start, now);
             }
             Action::Wait { until } => {
@@ -383,7 +420,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
 
     fn start(&mut self, index: usize, start: &Start, now: Instant) {
         let exchange = &mut self.exchanges[index];
-        assert!(exchange.committed.is_none(), "no attempt after the commit");
+        let rescues = self.model.settings.rescue.mode != RescueMode::Error;
+        assert!(exchange.committed.is_none() || rescues, "no attempt after the commit but to rescue");
         assert!(now < exchange.deadline, "no attempt after the deadline");
         assert!(start.limits.attempt_until <= exchange.deadline);
         let before = exchange.calls.iter().filter(|call| call.target == start.target_index).count();
@@ -456,6 +494,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             committed: exchange.committed,
             calls: exchange.calls.iter().map(|call| call.target).collect(),
             faults: reports.iter().map(|report| report.fault).collect(),
+            rescues: reports.iter().map(|report| report.rescue).collect(),
             hedges: exchange.hedges,
         });
         exchange.running.clear();
@@ -471,7 +510,10 @@ fn check_repeats(exchange: &Exchange, on: &OnFault) {
     let asked_again = |class: &FaultClass| on.policy(*class).step == Some(Step::SameThenNext);
     let ended = exchange.ended.as_ref().unwrap();
     let mut last: HashMap<usize, Vec<FaultClass>> = HashMap::new();
-    for (call, fault) in exchange.calls.iter().zip(&ended.faults) {
+    // Rescue has rules of its own.
+    let rescues = ended.faults.iter().zip(&ended.rescues);
+    let ordinary: Vec<_> = rescues.map(|(fault, rescue)| fault.filter(|_| !rescue)).collect();
+    for (call, fault) in exchange.calls.iter().zip(&ordinary).zip(&ended.rescues).filter(|it| !it.1).map(|it| it.0) {
         let faults = last.entry(call.target).or_default();
         if let Some(previous) = faults.last() {
             let allowed = matches!(
@@ -492,7 +534,7 @@ fn check_repeats(exchange: &Exchange, on: &OnFault) {
         assert!(count(FaultClass::ServerError) <= 2 && count(FaultClass::Unreachable) <= 2);
         assert!(faults.len() <= 4, "{faults:?}");
     }
-    let worked = ended.faults.iter().flatten().filter(|class| {
+    let worked = ordinary.iter().flatten().filter(|class| {
         matches!(
             class,
             FaultClass::ServerError | FaultClass::StreamBroken | FaultClass::BadAnswer | FaultClass::TimedOut

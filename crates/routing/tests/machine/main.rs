@@ -5,5 +5,6 @@
 mod harness;
 mod invariants;
 mod plans;
+mod rescue;
 mod scenarios;
 mod table;
