@@ -1,6 +1,6 @@
 //! The faults of connections, over real sockets.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
 mod common;
 
@@ -309,4 +309,77 @@ async fn an_answer_not_streamed_has_its_length() {
     assert_eq!(text.len(), announced);
     assert!(streamed_text(OPENAI, &text).is_empty());
     until(server.simulator(), |journal| matches!(journal[0].ended, Ended::Complete { .. })).await;
+}
+
+#[tokio::test]
+async fn cuts_over_sockets_bring_exactly_the_bytes_and_end_as_they_say() {
+    let (healthy, _) = raw(Server::start(Simulator::new(provider(OPENAI))).await.unwrap().address()).await;
+    let head = healthy.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let body = unchunked(&healthy[head..]);
+    for at in [0, 1, 333, body.len() - 1] {
+        for (by, expected) in [("drop", None), ("reset", Some(ErrorKind::ConnectionReset)), ("close", None)] {
+            let server = server(&format!("cut_after_wire:bytes={at},by={by}")).await;
+            let (all, error) = raw(server.address()).await;
+            let head = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+            assert_eq!((unchunked(&all[head..]), error), (body[..at].to_vec(), expected), "{by} at {at}");
+            assert_eq!(all.ends_with(b"0\r\n\r\n"), by == "close", "{by} at {at}");
+        }
+    }
+}
+
+/// The data of a chunked body, complete or not.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        let data = &body[end + 2..];
+        all.extend_from_slice(&data[..size.min(data.len())]);
+        body = data.get(size + 2..).unwrap_or_default();
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_reset_over_http2_is_the_streams_alone() {
+    let server = server("cut_after_text:bytes=9,by=reset").await;
+    let (mut sender, driver) = client2(server.address()).await;
+    let mut response = sender.send_request(asked2(true)).await.unwrap();
+    let mut all = Vec::new();
+    let error = loop {
+        match tokio::time::timeout(LIMIT, response.body_mut().frame()).await.unwrap().unwrap() {
+            Ok(frame) => all.extend_from_slice(frame.data_ref().unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert!(format!("{error:?}").contains("kind: Reset"), "{error:?}");
+    assert_eq!(streamed_text(OPENAI, std::str::from_utf8(&all).unwrap()), "This is s");
+    server.simulator().set_faults([]);
+    let again = text(sender.send_request(asked2(true)).await.unwrap()).await.unwrap();
+    assert!(is_finished(OPENAI, &again) && !driver.is_finished());
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_cut_over_sockets_is_gone_on_with_over_sockets() {
+    let reference = "The ferry leaves at seven, and nobody on the quay looks up — not even the dog.";
+    let recites = || simulator::Answer::exactly(reference).in_chunks(simulator::Chunks::Random(7));
+    let cut = FaultRule::new("cut_after_text:bytes=41,by=reset".parse().unwrap());
+    let first = Server::start(Simulator::new(provider(OPENAI).answering(recites()).failing([cut]))).await.unwrap();
+    let (all, _) = raw(first.address()).await;
+    let head = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let partial = streamed_text(OPENAI, std::str::from_utf8(&unchunked(&all[head..])).unwrap());
+    assert_eq!(partial, &reference[..41]);
+
+    let second = Server::start(Simulator::new(provider(OPENAI).answering(recites()))).await.unwrap();
+    let asked = serde_json::json!({"model": "m-1", "stream": true, "messages": [
+        {"role": "user", "content": "hello"}, {"role": "assistant", "content": partial},
+        {"role": "user", "content": format!("You were interrupted. Repeat exactly «{}» and go on.", &partial[20..])},
+    ]});
+    let mut request = common::request(OPENAI, &asked, true).map(Full::new);
+    request.headers_mut().insert("x-request-id", "r-1".parse().unwrap());
+    let mut client = client1(second.address()).await;
+    let stream = text(client.send_request(request).await.unwrap()).await.unwrap();
+    assert_eq!(streamed_text(OPENAI, &stream), reference[20..]);
+    let entry = &second.simulator().journal()[0];
+    assert_eq!((entry.request_id.as_deref(), entry.text), (Some("r-1"), reference[20..].len() as u64));
 }
