@@ -35,8 +35,10 @@ pub enum NativeWay {
     Usual,
     /// The request ends with an assistant turn (Claude up to 4.5, Groq, OpenRouter, Ollama).
     Trailing,
-    /// That turn says `prefix: true` (Mistral, DeepSeek). Without it: 400, code 3230.
+    /// That turn says `prefix: true` (Mistral). Without it: 400, code 3230.
     Prefix,
+    /// The same under a path with `beta` in it (DeepSeek). Without the flag it is a finished turn.
+    BetaPrefix,
     /// That turn says `partial: true` (Qwen, Moonshot). Without it, it is a finished turn.
     Partial,
     /// The request says `add_generation_prompt: false` and `continue_final_message: true` (vLLM, `llama.cpp`, `SGLang`).
@@ -46,10 +48,11 @@ pub enum NativeWay {
 }
 
 impl NativeWay {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 7] = [
         ("usual", Self::Usual),
         ("trailing", Self::Trailing),
         ("prefix", Self::Prefix),
+        ("beta_prefix", Self::BetaPrefix),
         ("partial", Self::Partial),
         ("continue_final_message", Self::FinalMessage),
         ("token", Self::Token),

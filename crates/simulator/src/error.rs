@@ -36,11 +36,13 @@ pub(crate) struct Invalid {
     pub(crate) field: Option<String>,
     /// The code, where the dialect has codes.
     pub(crate) code: Option<&'static str>,
+    /// Mistral's type of error: its errors are not wrapped.
+    pub(crate) flat: Option<&'static str>,
 }
 
 impl Invalid {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { status: 400, message: message.into(), field: None, code: None }
+        Self { status: 400, message: message.into(), field: None, code: None, flat: None }
     }
 
     pub(crate) fn status(self, status: u16) -> Self {
@@ -55,8 +57,19 @@ impl Invalid {
         Self { code: Some(code), ..self }
     }
 
+    /// In Mistral's envelope, as this type of error.
+    pub(crate) fn flat(self, kind: &'static str) -> Self {
+        Self { flat: Some(kind), ..self }
+    }
+
     /// The refusal the dialect's provider would send.
     pub(crate) fn refusal(&self, dialect: DialectName) -> Refusal {
+        if let Some(kind) = self.flat {
+            let body = json!({
+                "object": "error", "message": self.message, "type": kind, "param": self.field, "code": self.code,
+            });
+            return json_refusal(self.status, &body);
+        }
         match dialect {
             DialectName::OpenaiChat => {
                 openai(self.status, "invalid_request_error", self.code, self.field.as_deref(), &self.message)

@@ -42,8 +42,8 @@ pub struct Entry {
     pub ordinal: u64,
     /// When its head arrived, since the simulator was made.
     pub at: Duration,
-    /// The id the caller gave it: `x-request-id`, else `x-client-request-id`, else `idempotency-key`; its first 128
-    /// characters.
+    /// The id the caller gave it: `x-mainstay-attempt`, else `x-request-id`, else `x-client-request-id`, else
+    /// `idempotency-key`; its first 128 characters.
     pub request_id: Option<String>,
     /// Method and path, at most 1,024 characters of it.
     pub path: String,

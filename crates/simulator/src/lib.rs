@@ -8,6 +8,28 @@
 //! requests give the same trace. [`Injector`] puts the same faults into a share of *real* calls; it decorates a
 //! `Transport`, so the gateway wraps the transport it already has and no layer below knows. [`proxy`] is the same in
 //! front of a provider, as a process of its own.
+//!
+//! An [`Answer`] is what a provider says, to the letter if need be; a [`Cut`] breaks it off after any byte; and
+//! [`Continues`] is what a provider does with an answer that broke off elsewhere:
+//!
+//! ```
+//! use canon::DialectName;
+//! use simulator::{Answer, Chunks, Continues, Cut, CutBy, FaultRule, InMemory, Manner, NativeWay, Provider, Simulator};
+//!
+//! let answer = Answer::exactly("To the letter — 漢字 and all.").in_chunks(Chunks::Bytes(7));
+//! let cut = Cut::text(17).by(CutBy::Reset);
+//! let primary = Provider::new("primary", DialectName::OpenaiChat)
+//!     .answering(answer.clone())
+//!     .failing([FaultRule::new(cut.into())]); // the same as "cut_after_text:bytes=17,by=reset".parse()
+//! let fallback = Provider::new("fallback", DialectName::AnthropicMessages)
+//!     .answering(answer)
+//!     .continuing(Continues::instructed()); // or NativeWay::Prefix, Manner::Loops, "skips:way=partial".parse()
+//! let fallback = Simulator::new(fallback);
+//! let transport = InMemory::new().with(&Simulator::new(primary)).with(&fallback);
+//! # let _ = (transport, NativeWay::Prefix, Manner::Loops);
+//! // … what goes through the transport is in the journal:
+//! assert!(fallback.take_journal().is_empty());
+//! ```
 
 mod answer;
 mod behaviour;

@@ -4,7 +4,7 @@
 //! sends RST, a TLS failure answers the first bytes with garbage. What happens to a request is the [`Simulator`]'s
 //! doing; this file only carries it out on the connection.
 
-use crate::behaviour::FaultRule;
+use crate::behaviour::{Behaviour, FaultRule};
 use crate::fault::FaultKind;
 use crate::simulator::Simulator;
 use crate::socket::{Answer, Answering, Control, serve_connection};
@@ -170,30 +170,43 @@ async fn answer(request: Request<Incoming>, simulator: Simulator, control: Arc<C
     }))
 }
 
-/// The control routes of a demo: `POST /__sim/faults` sets rules, `GET /__sim/journal` shows what happened.
+/// The control routes: `POST /__sim/faults` sets rules, `POST /__sim/behaviour` everything (what is left out is the
+/// default), `GET /__sim/behaviour` shows it, and `GET /__sim/journal` shows what happened.
 async fn steer(request: Request<Incoming>, simulator: &Simulator) -> Answer {
     let path = request.uri().path().to_owned();
     match (request.method().clone(), path.as_str()) {
-        (Method::POST, "/__sim/faults") => {
-            let body = Limited::new(request.into_body(), 1 << 20).collect().await;
-            let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            match serde_json::from_slice::<Vec<RuleForm>>(&body) {
-                Ok(rules) => {
-                    simulator.set_faults(rules.into_iter().map(RuleForm::into_rule));
-                    json(StatusCode::OK, &simulator.behaviour())
-                }
-                Err(error) => {
-                    let expected = "a JSON array of faults, each a text or {\"fault\": …, \"percent\": …}";
-                    json(
-                        StatusCode::BAD_REQUEST,
-                        &serde_json::json!({"error": format!("{error}; expected {expected}")}),
-                    )
-                }
+        (Method::POST, "/__sim/faults") => match serde_json::from_slice::<Vec<RuleForm>>(&said(request).await) {
+            Ok(rules) => {
+                simulator.set_faults(rules.into_iter().map(RuleForm::into_rule));
+                json(StatusCode::OK, &simulator.behaviour())
             }
-        }
+            Err(error) => {
+                misunderstood(&error, "a JSON array of faults, each a text or {\"fault\": …, \"percent\": …}")
+            }
+        },
+        (Method::POST, "/__sim/behaviour") => match serde_json::from_slice::<Behaviour>(&said(request).await) {
+            Ok(behaviour) => {
+                simulator.set_behaviour(behaviour);
+                json(StatusCode::OK, &simulator.behaviour())
+            }
+            Err(error) => misunderstood(&error, "a JSON object with seed, pace, answer, continues, faults, recover_at"),
+        },
+        (Method::GET, "/__sim/behaviour") => json(StatusCode::OK, &simulator.behaviour()),
         (Method::GET, "/__sim/journal") => json(StatusCode::OK, &simulator.journal()),
-        _ => json(StatusCode::NOT_FOUND, &serde_json::json!({"error": "POST /__sim/faults or GET /__sim/journal"})),
+        _ => json(
+            StatusCode::NOT_FOUND,
+            &serde_json::json!({"error": "POST /__sim/faults, GET or POST /__sim/behaviour, or GET /__sim/journal"}),
+        ),
     }
+}
+
+async fn said(request: Request<Incoming>) -> Bytes {
+    let body = Limited::new(request.into_body(), 1 << 20).collect().await;
+    body.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+}
+
+fn misunderstood(error: &serde_json::Error, expected: &str) -> Answer {
+    json(StatusCode::BAD_REQUEST, &serde_json::json!({"error": format!("{error}; expected {expected}")}))
 }
 
 /// A rule as the control route takes it.

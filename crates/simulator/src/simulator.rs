@@ -77,9 +77,8 @@ impl Provider {
 }
 
 struct State {
-    behaviour: Behaviour,
-    /// The same, for requests under way to share: an answer may be long.
-    manner: Arc<Behaviour>,
+    /// Shared with the requests under way: an answer may be long.
+    behaviour: Arc<Behaviour>,
     set_at: Duration,
     /// Requests since the behaviour was set.
     seen: u64,
@@ -103,9 +102,8 @@ pub struct Simulator {
 impl Simulator {
     /// Starts the provider's time line now.
     pub fn new(provider: Provider) -> Self {
-        let behaviour = provider.behaviour.clone();
-        let manner = Arc::new(behaviour.clone());
-        let state = State { behaviour, manner, set_at: Duration::ZERO, seen: 0, ordinal: 0 };
+        let behaviour = Arc::new(provider.behaviour.clone());
+        let state = State { behaviour, set_at: Duration::ZERO, seen: 0, ordinal: 0 };
         let (changed, _) = tokio::sync::watch::channel(());
         Self { inner: Arc::new(Inner { provider, state: Mutex::new(state), journal: Journal::new(), changed }) }
     }
@@ -129,15 +127,14 @@ impl Simulator {
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         let now = self.inner.journal.elapsed();
         let mut state = self.state();
-        state.manner = Arc::new(behaviour.clone());
-        state.behaviour = behaviour;
+        state.behaviour = Arc::new(behaviour);
         state.set_at = now;
         state.seen = 0;
         drop(state);
         self.inner.changed.send_replace(());
     }
 
-    /// Replaces the faults and keeps pace and seed; the time line begins now. No faults: healthy.
+    /// Replaces the faults and keeps the rest of the behaviour; the time line begins now. No faults: healthy.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = FaultRule>) {
         let behaviour = Behaviour { faults: faults.into_iter().collect(), recover_at: None, ..self.behaviour() };
         self.set_behaviour(behaviour);
@@ -145,7 +142,7 @@ impl Simulator {
 
     /// The behaviour in force.
     pub fn behaviour(&self) -> Behaviour {
-        self.state().behaviour.clone()
+        Behaviour::clone(&self.state().behaviour)
     }
 
     /// What it saw and did, oldest request first.
@@ -182,7 +179,7 @@ impl Simulator {
         state.seen += 1;
         state.ordinal += 1;
         let faults = state.behaviour.drawn(now.saturating_sub(state.set_at), seen);
-        let manner = state.manner.clone();
+        let behaviour = Arc::clone(&state.behaviour);
         drop(state);
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
         let applied = faults.iter().map(ToString::to_string).collect();
@@ -192,7 +189,7 @@ impl Simulator {
         let door = wire::admit(dialect, self.inner.provider.keyless, &parts.uri, &parts.headers);
         let route = wire::route(dialect, &parts.method, &parts.uri);
         let refused = door.err().map(|invalid| invalid.refusal(dialect));
-        Turn { simulator: self.clone(), faults, manner, ordinal, route, refused, record: Some(record) }
+        Turn { simulator: self.clone(), faults, behaviour, ordinal, route, refused, record: Some(record) }
     }
 
     /// Whether this kind of fault holds for every connection made now.
@@ -232,7 +229,7 @@ impl Simulator {
 }
 
 fn request_id(headers: &http::HeaderMap) -> Option<&str> {
-    ["x-request-id", "x-client-request-id", "idempotency-key"]
+    ["x-mainstay-attempt", "x-request-id", "x-client-request-id", "idempotency-key"]
         .into_iter()
         .find_map(|name| headers.get(name).and_then(|id| id.to_str().ok()))
 }

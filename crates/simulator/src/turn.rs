@@ -63,8 +63,8 @@ pub struct Turn {
     pub(crate) simulator: Simulator,
     /// Drawn for this request.
     pub(crate) faults: Vec<FaultKind>,
-    /// Pace and words.
-    pub(crate) manner: Arc<Behaviour>,
+    /// In force when it began.
+    pub(crate) behaviour: Arc<Behaviour>,
     pub(crate) ordinal: u64,
     pub(crate) route: Option<Route>,
     /// What the door said: a missing or bad key.
@@ -126,7 +126,7 @@ impl Turn {
                 return self.refuse(unknown.refusal(dialect));
             }
             // A fault that refuses does so before anyone looks into the body, but the model is still told.
-            Some(route) => wire::read(dialect, &route, body, self.manner.continues),
+            Some(route) => wire::read(dialect, &route, body, self.behaviour.continues),
         };
         let model = asked.as_ref().map(|asked| asked.model.clone()).unwrap_or_default();
         if let (Some(record), Ok(_)) = (&self.record, &asked) {
@@ -161,9 +161,9 @@ impl Turn {
     fn reply(&self, asked: &Asked, body: &Bytes) -> Reply {
         let speaker = Speaker {
             name: self.simulator.name(),
-            seed: self.manner.seed,
-            answer: &self.manner.answer,
-            continues: self.manner.continues,
+            seed: self.behaviour.seed,
+            answer: &self.behaviour.answer,
+            continues: self.behaviour.continues,
             words: self.pace().tokens as usize,
             prefers_calls: self.faults.iter().any(|fault| {
                 matches!(
@@ -187,7 +187,7 @@ impl Turn {
     }
 
     fn pace(&self) -> &Pace {
-        &self.manner.pace
+        &self.behaviour.pace
     }
 
     fn interval(&self, is_slow: bool) -> Duration {

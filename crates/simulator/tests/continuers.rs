@@ -104,7 +104,7 @@ fn natives() -> [(DialectName, NativeWay); 6] {
 fn natively(dialect: DialectName, way: NativeWay, partial: &str) -> Value {
     let mut asked = after(dialect, partial, None);
     match way {
-        NativeWay::Prefix => asked["messages"][1]["prefix"] = json!(true),
+        NativeWay::Prefix | NativeWay::BetaPrefix => asked["messages"][1]["prefix"] = json!(true),
         NativeWay::Partial => asked["messages"][1]["partial"] = json!(true),
         NativeWay::FinalMessage => {
             asked["add_generation_prompt"] = json!(false);
@@ -138,8 +138,8 @@ async fn what_is_not_the_providers_way_is_refused_in_its_words_or_a_finished_tur
         (refusing(ANTHROPIC, Continues::native()), plain(ANTHROPIC), "does not support assistant message prefill"),
         (reciting(GEMINI, Continues::native()), plain(GEMINI), "single turn requests end with a user role"),
         (refusing(GEMINI, NativeWay::Trailing.into()), plain(GEMINI), "single turn requests end with a user role"),
-        (refusing(OPENAI, Continues::native()), plain(OPENAI), "Last message must have role `user`."),
-        (reciting(OPENAI, NativeWay::Prefix), plain(OPENAI), "\"3230\""),
+        (refusing(OPENAI, Continues::native()), plain(OPENAI), "Last message must have role `user` or"),
+        (reciting(OPENAI, NativeWay::Prefix), plain(OPENAI), "{\"object\":\"error\",\"message\":\"Expected last role"),
         (
             reciting(OPENAI, Continues::instructed()),
             natively(OPENAI, NativeWay::Prefix, "x"),
@@ -163,6 +163,19 @@ async fn what_is_not_the_providers_way_is_refused_in_its_words_or_a_finished_tur
     for continues in afresh {
         assert_eq!(said(&reciting(OPENAI, continues), &plain(OPENAI)).await, REFERENCE, "{continues}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_in_beta_is_taken_under_its_path_alone() {
+    let simulator = reciting(OPENAI, NativeWay::BetaPrefix);
+    let asked = request(OPENAI, &natively(OPENAI, NativeWay::BetaPrefix, "The harbour"), false);
+    let (mut parts, sent) = asked.into_parts();
+    let refused = simulator.call(http::Request::from_parts(parts.clone(), sent.clone())).await.unwrap();
+    assert_eq!(refused.status(), 400);
+    assert!(whole(refused).await.contains("beta API only"));
+    parts.uri = "/beta/chat/completions".parse().unwrap();
+    let answer = whole(simulator.call(http::Request::from_parts(parts, sent)).await.unwrap()).await;
+    assert_eq!(text(OPENAI, &serde_json::from_str(&answer).unwrap()), REFERENCE["The harbour".len()..]);
 }
 
 #[tokio::test(start_paused = true)]

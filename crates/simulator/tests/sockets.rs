@@ -383,3 +383,30 @@ async fn a_stream_cut_over_sockets_is_gone_on_with_over_sockets() {
     let entry = &second.simulator().journal()[0];
     assert_eq!((entry.request_id.as_deref(), entry.text), (Some("r-1"), reference[20..].len() as u64));
 }
+
+#[tokio::test]
+async fn a_behaviour_is_set_and_shown_over_the_control_routes() {
+    let server = Server::start(Simulator::new(provider(OPENAI))).await.unwrap();
+    let mut client = client1(server.address()).await;
+    let mut steer = async |behaviour: Option<&str>| {
+        let request = match behaviour {
+            Some(text) => Request::post("/__sim/behaviour").body(Full::new(Bytes::from(text.to_owned()))),
+            None => Request::get("/__sim/behaviour").body(Full::default()),
+        };
+        let response = client.send_request(request.unwrap()).await.unwrap();
+        (response.status(), text(response).await.unwrap())
+    };
+    let script = r#"{"answer":{"text":"to the letter","chunks":"bytes=3","calls":[{"name":"f","arguments":{"x":1}}],
+        "scores":{"safety":1.0}},"continues":"loops:way=prefix","faults":[{"fault":"cut_after_text:bytes=4"}]}"#;
+    let (status, shown) = steer(Some(script)).await;
+    assert_eq!(status, StatusCode::OK, "{shown}");
+    assert_eq!(serde_json::from_str::<simulator::Behaviour>(&shown).unwrap(), server.simulator().behaviour());
+    assert_eq!(server.simulator().behaviour().answer.text.as_deref(), Some("to the letter"));
+    assert_eq!(steer(None).await.1, shown);
+    for (wrong, expected) in
+        [("{\"continues\":\"never\"}", "unknown way to go on"), ("{\"sed\":1}", "expected a JSON object")]
+    {
+        let (status, said) = steer(Some(wrong)).await;
+        assert!(status == StatusCode::BAD_REQUEST && said.contains(expected), "{said}");
+    }
+}

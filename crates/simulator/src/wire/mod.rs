@@ -113,7 +113,7 @@ pub(crate) enum Route {
     /// One model's entry.
     Model(String),
     /// An answer; Gemini names model and streaming in the path.
-    Answer { model: Option<String>, stream: bool, as_array: bool },
+    Answer { model: Option<String>, stream: bool, as_array: bool, is_beta: bool },
 }
 
 /// Finds what a method and path are for in this dialect; any prefix before the known part is accepted.
@@ -129,8 +129,11 @@ pub(crate) fn route(dialect: DialectName, method: &http::Method, uri: &http::Uri
     if method != http::Method::POST {
         return None;
     }
-    let plain =
-        |suffix: &str| path.ends_with(suffix).then_some(Route::Answer { model: None, stream: false, as_array: false });
+    let is_beta = path.split('/').any(|part| part == "beta");
+    let plain = |suffix: &str| {
+        let answer = Route::Answer { model: None, stream: false, as_array: false, is_beta };
+        path.ends_with(suffix).then_some(answer)
+    };
     match dialect {
         DialectName::OpenaiChat => plain("/chat/completions"),
         DialectName::AnthropicMessages => plain("/messages"),
@@ -142,7 +145,12 @@ pub(crate) fn route(dialect: DialectName, method: &http::Method, uri: &http::Uri
                 _ => return None,
             };
             let is_sse = uri.query().unwrap_or_default().split('&').any(|pair| pair == "alt=sse");
-            Some(Route::Answer { model: Some(check::percent_decoded(model)), stream, as_array: stream && !is_sse })
+            Some(Route::Answer {
+                model: Some(check::percent_decoded(model)),
+                stream,
+                as_array: stream && !is_sse,
+                is_beta,
+            })
         }
     }
 }
@@ -202,10 +210,12 @@ pub(crate) fn read(dialect: DialectName, route: &Route, body: &[u8], continues: 
         DialectName::Gemini => Invalid::new(format!("Invalid JSON payload received. {error}")),
     })?;
     let mut asked = match dialect {
-        DialectName::OpenaiChat => openai_read::read(&value, continues),
+        DialectName::OpenaiChat => {
+            openai_read::read(&value, continues, matches!(route, Route::Answer { is_beta: true, .. }))
+        }
         DialectName::AnthropicMessages => anthropic_read::read(&value, continues),
         DialectName::Gemini => {
-            let Route::Answer { model: Some(model), stream, as_array } = route else {
+            let Route::Answer { model: Some(model), stream, as_array, .. } = route else {
                 return Err(Invalid::new("models: no model in the path").status(404));
             };
             let asked = gemini_read::read(&value, model, continues)?;

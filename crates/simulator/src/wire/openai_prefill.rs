@@ -23,31 +23,44 @@ pub(crate) fn flags(continues: Continues) -> &'static [&'static str] {
 /// The field of an assistant message that only providers of this way know.
 pub(crate) fn message_flag(continues: Continues) -> Option<&'static str> {
     match way(continues)? {
-        NativeWay::Prefix => Some("prefix"),
+        NativeWay::Prefix | NativeWay::BetaPrefix => Some("prefix"),
         NativeWay::Partial => Some("partial"),
         NativeWay::Usual | NativeWay::Trailing | NativeWay::FinalMessage | NativeWay::Token => None,
     }
 }
 
 /// Finds out whether the last turn is to be gone on with; refuses what the provider would refuse.
-pub(crate) fn last_turn(body: &Map<String, Value>, asked: &mut Asked, continues: Continues) -> Result<(), Invalid> {
+pub(crate) fn last_turn(
+    body: &Map<String, Value>,
+    asked: &mut Asked,
+    continues: Continues,
+    is_beta: bool,
+) -> Result<(), Invalid> {
     let last = body.get("messages").and_then(Value::as_array).and_then(|messages| messages.last());
     let is_model = last.and_then(|message| message.get("role")).is_some_and(|role| role == "assistant");
     let says = |flag: &str| last.and_then(|message| message.get(flag)) == Some(&Value::Bool(true));
     if is_model && continues.refuses_prefill {
-        return Err(Invalid::new("Last message must have role `user`.").code("invalid_message"));
+        return Err(Invalid::new("Last message must have role `user` or `tool`.").code("invalid_message"));
     }
     asked.continues_last = match way(continues) {
         Some(NativeWay::Trailing) => is_model,
         Some(NativeWay::Prefix) => {
             if is_model && !says("prefix") {
-                // Mistral's words.
+                // Mistral's words and envelope.
                 return Err(Invalid::new(
                     "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
                 )
-                .code("3230"));
+                .code("3230")
+                .flat("invalid_request_message_order"));
             }
             is_model
+        }
+        Some(NativeWay::BetaPrefix) => {
+            let continues_last = is_model && says("prefix");
+            if continues_last && !is_beta {
+                return Err(Invalid::new("The prefix of an assistant message is supported by the beta API only."));
+            }
+            continues_last
         }
         Some(NativeWay::Partial) => {
             let continues_last = is_model && says("partial");

@@ -71,7 +71,8 @@ pub(crate) fn only(object: &Map<String, Value>, known: &[&str], at: &str) -> Res
     }
 }
 
-pub(crate) fn read(body: &Value, continues: Continues) -> Result<Asked, Invalid> {
+/// `is_beta`: the path has a `beta` in it.
+pub(crate) fn read(body: &Value, continues: Continues, is_beta: bool) -> Result<Asked, Invalid> {
     let body = body.as_object().ok_or_else(|| wrong_type("body", "an object"))?;
     let flags = openai_prefill::flags(continues);
     let known: Vec<&str> = FIELDS.into_iter().chain(flags.iter().copied()).collect();
@@ -102,7 +103,7 @@ pub(crate) fn read(body: &Value, continues: Continues) -> Result<Asked, Invalid>
     asked.reasoning = effort.map_or(is_reasoner, |effort| effort != "none");
     asked.hides_reasoning = is_reasoner;
     asked.caches = present(body, "prompt_cache_key").is_some();
-    openai_prefill::last_turn(body, &mut asked, continues)?;
+    openai_prefill::last_turn(body, &mut asked, continues, is_beta)?;
     Ok(asked)
 }
 
