@@ -22,7 +22,7 @@ pub use event::{Event, Tag};
 pub use fault::{Fault, FaultClass, Origin, Phase, Scope};
 pub use instant::Instant;
 pub use request::{
-    CacheHint, Document, Effort, Media, MediaSource, Message, OutputFormat, Part, ProviderBound, Reasoning,
+    CacheHint, Continues, Document, Effort, Media, MediaSource, Message, OutputFormat, Part, ProviderBound, Reasoning,
     ReasoningRequest, Request, Role, SafetySetting, Sampling, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
 };
 pub use secret::Secret;

@@ -45,6 +45,19 @@ pub struct Request {
     pub extra: Map<String, Value>,
     /// The dialect `extra` belongs to.
     pub extra_dialect: Option<DialectName>,
+    /// The answer was begun and is to be gone on with, not answered anew; `None` = an ordinary request, whatever its
+    /// last turn. Written by the target's own means of continuation; a target without one cannot take the request.
+    pub continues: Option<Continues>,
+}
+
+/// How a request says which answer it goes on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continues {
+    /// The last turn is the beginning of the model's own answer.
+    Prefill,
+    /// The provider's own token for the place it had reached (Gemini 4 `continuationToken`). The turns are those of the
+    /// first request: the beginning of the answer is not among them.
+    Token(String),
 }
 
 /// Who speaks.
