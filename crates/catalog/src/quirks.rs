@@ -3,7 +3,9 @@
 //! Which fields a row states must be known to lay rows over each other, so every field is optional here; a test keeps
 //! the list equal to that of [`Profile`].
 
-use dialect::profile::{GeminiThinking, Instructions, OutputCap, Profile, StreamUsage, Thinking};
+use dialect::profile::{
+    Continuation, Exclusion, GeminiThinking, Instructions, OutputCap, Profile, StreamUsage, Thinking,
+};
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,15 @@ struct Fields {
     /// Highest output cap it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<u64>,
+    /// How it goes on with an answer whose stream broke, by its own means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuation: Option<Continuation>,
+    /// What such a continuation may not stand beside. The list replaces that of the row below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuation_excludes: Option<Vec<Exclusion>>,
+    /// Put before the dialect's path for such a call: `/beta`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continuation_path: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Quirks {

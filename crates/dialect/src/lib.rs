@@ -11,17 +11,20 @@ pub mod anthropic_messages;
 pub mod gemini;
 pub mod openai_chat;
 
+mod continuation;
 pub mod envelope;
 pub mod hint;
 mod place;
 pub mod profile;
 pub mod scan;
+pub mod shown;
 pub mod splice;
 pub mod sse;
 
 use bytes::{Bytes, BytesMut};
 use canon::{Answer, CallerError, DialectName, Drops, Event, FinishReason, Request, Tag, Usage};
 use profile::Profile;
+pub use shown::Shown;
 
 /// What the path of a request says that its body does not: Gemini puts the model and the kind of call there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,6 +78,10 @@ pub trait Inbound: Sync {
     fn encode_answer(&self, answer: &Answer, drops: &mut Drops) -> Bytes;
     /// A writer for one stream. `request` tells what the caller asked to see (usage, `n`); see [`StreamShape`].
     fn stream_encoder(&self, shape: StreamShape) -> Box<dyn StreamEncoder>;
+    /// A writer in the middle of a stream of this dialect that `shown` was kept of: what it writes, after what the caller
+    /// has, is one well-formed stream. Id, model and time stay; an open text block goes on, any other is closed; tool calls
+    /// are numbered on.
+    fn resume_encoder(&self, shape: StreamShape, shown: &Shown) -> Box<dyn StreamEncoder>;
     /// Writes an error body, with `metadata {fault, retryable, attempts[]}` inside the dialect's error object.
     fn encode_error(&self, error: &CallerError) -> Bytes;
 }
@@ -123,9 +130,19 @@ pub trait StreamDecoder: Send {
     /// `Done` if the protocol's terminator, or a finish reason for every candidate begun, was seen; else nothing, and
     /// the driver makes it `stream_broken`.
     fn end(&mut self, residue: &[u8], out: &mut Vec<Event>);
+    /// The last token to go on with that the provider gave (Gemini 4); see [`canon::Continues::Token`].
+    fn continuation_token(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Writes canonical events as the caller's stream.
+///
+/// The events of several targets may be written one after the other, each beginning with its `Start`. The last `Start`
+/// before anything was written names the answer. One that comes later says that another target goes on: id, model and
+/// time stay, open reasoning is closed (its signature was never told), a call whose end never came is given up, and the
+/// calls that follow, counted from 0 again, are numbered on. `Usage` replaces the figures it states: over several targets
+/// the driver gives sums.
 pub trait StreamEncoder: Send {
     /// Appends whole events of the dialect (never a part of one). `Done` writes the terminator.
     fn encode(&mut self, event: &Event, out: &mut BytesMut, drops: &mut Drops);
@@ -141,6 +158,14 @@ pub trait Sniffer: Send {
     fn sniff_answer(&mut self, body: &[u8]) -> Sniffed;
     /// The connection ended after `residue`: whether the stream was complete, or an error it reported at the end.
     fn end(&mut self, residue: &[u8]) -> StreamEnd;
+    /// From now on keeps what goes by. Called before the first frame; costs nothing where it is not called.
+    fn record(&mut self);
+    /// Keeps nothing any more and gives the memory back.
+    fn stop_recording(&mut self);
+    /// What went by so far; `None` = it is not recorded. A malformed frame is not in it, as it is not passed on.
+    fn shown(&self) -> Option<&Shown>;
+    /// The same, to [`rewind`](Shown::rewind) it.
+    fn shown_mut(&mut self) -> Option<&mut Shown>;
 }
 
 /// One frame of a same-dialect stream, as far as it concerns the gateway.

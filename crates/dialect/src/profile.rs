@@ -58,6 +58,48 @@ pub struct Profile {
     pub default_max_tokens: Option<u64>,
     /// Highest output cap it takes; higher ones are clamped and reported.
     pub max_output_tokens: Option<u64>,
+    /// How it goes on with an answer that was begun; absent = it has no means of its own.
+    pub continuation: Continuation,
+    /// What such a continuation may not stand beside.
+    pub continuation_excludes: Vec<Exclusion>,
+    /// Put before the dialect's path for such a call (`/beta`).
+    pub continuation_path: Option<String>,
+}
+
+/// How a target goes on with an answer that was begun (`providers.md` §6).
+///
+/// Only where the vendor documents it for the model: a target that takes a begun turn for a finished one starts anew, or
+/// refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Continuation {
+    /// Not by itself.
+    #[default]
+    None,
+    /// The last turn is the model's, with what it had said (Claude up to 4.5, Groq).
+    Prefill,
+    /// The same with `prefix: true` on it (Mistral, `DeepSeek`). The answer may repeat it.
+    Prefix,
+    /// The same with `partial: true` on it (Qwen, Moonshot).
+    Partial,
+    /// The same, with `continue_final_message: true` and `add_generation_prompt: false` in the body (`vLLM`, `SGLang`).
+    ContinueFinalMessage,
+    /// The first request again with the token that its answer gave (Gemini 4). The output cap counts both answers.
+    Token,
+}
+
+/// What a continuation may not stand beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exclusion {
+    /// Thinking that is on.
+    Thinking,
+    /// JSON mode and JSON Schema output.
+    StructuredOutput,
+    /// JSON mode alone.
+    JsonObject,
+    /// Tools on offer.
+    Tools,
 }
 
 /// Spelling of the output cap.

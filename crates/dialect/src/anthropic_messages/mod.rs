@@ -40,8 +40,8 @@ mod usage;
 
 use crate::profile::Profile;
 use crate::{
-    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Sniffer, StreamDecoder,
-    StreamEncoder, StreamShape,
+    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Shown, Sniffer, StreamDecoder,
+    StreamEncoder, StreamShape, continuation,
 };
 use bytes::Bytes;
 use canon::{Answer, CallerError, DialectName, Drops, Request};
@@ -65,6 +65,10 @@ impl Inbound for AnthropicMessages {
         Box::new(stream_encode::Encoder::new(shape))
     }
 
+    fn resume_encoder(&self, shape: StreamShape, shown: &Shown) -> Box<dyn StreamEncoder> {
+        Box::new(stream_encode::Encoder::resume(shape, shown))
+    }
+
     fn encode_error(&self, error: &CallerError) -> Bytes {
         error::encode(error)
     }
@@ -78,6 +82,7 @@ impl Outbound for AnthropicMessages {
         profile: &Profile,
         drops: &mut Drops,
     ) -> Result<EncodedRequest, Inexpressible> {
+        continuation::check(request, profile)?;
         let body = request_encode::encode(request, model, profile, drops)?;
         Ok(EncodedRequest { path: self.path(model, request.stream), body })
     }

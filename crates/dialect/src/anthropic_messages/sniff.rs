@@ -2,10 +2,11 @@
 //!
 //! A content event is read once, by a parser that checks the JSON and keeps nothing of it but its types: that is what
 //! tells a malformed event from a good one. Only the few events that state usage, finish, model or an error are read in
-//! full.
+//! full. Recording reads the text of a content event besides, and where a block begins, its index.
 
 use super::usage::WireUsage;
 use super::{finish, usage};
+use crate::shown::{BlockKind, Obstacle, OpenBlock, Shown};
 use crate::{Sniffed, Sniffer, StreamEnd, sse};
 use canon::{FinishReason, Tag};
 use serde::Deserialize;
@@ -20,6 +21,7 @@ pub(super) struct Sniff {
     model_known: bool,
     finished: bool,
     stopped: bool,
+    shown: Option<Box<Shown>>,
 }
 
 /// The types in an event, and nothing else of it.
@@ -42,6 +44,8 @@ struct Piece<'a> {
     text: Option<&'a RawValue>,
     #[serde(borrow)]
     thinking: Option<&'a RawValue>,
+    #[serde(borrow)]
+    citations: Option<&'a RawValue>,
 }
 
 /// A word of the protocol, which has nothing to unescape: reading it costs no allocation.
@@ -97,9 +101,25 @@ impl Sniffer for Sniff {
         }
         let named = std::str::from_utf8(&frame.event).unwrap_or_default();
         match outline.kind.map_or(named, word) {
-            "content_block_delta" => outline.delta.as_ref().map_or_else(malformed, |delta| tagged(delta_tag(delta))),
+            "content_block_delta" => {
+                let Some(delta) = &outline.delta else { return malformed() };
+                if let Some(shown) = self.shown.as_deref_mut() {
+                    show_delta(delta, text, shown);
+                }
+                tagged(delta_tag(delta))
+            }
             "content_block_start" => {
-                outline.content_block.as_ref().map_or_else(malformed, |block| tagged(block_tag(block)))
+                let Some(block) = &outline.content_block else { return malformed() };
+                if let Some(shown) = self.shown.as_deref_mut() {
+                    show_block(block, text, shown);
+                }
+                tagged(block_tag(block))
+            }
+            "content_block_stop" => {
+                if let Some(shown) = self.shown.as_deref_mut() {
+                    (shown.open_block, shown.open_call) = (None, false);
+                }
+                tagged(Tag::Prelude)
             }
             "message_start" => self.start(text),
             "message_delta" => self.message_delta(text),
@@ -108,7 +128,7 @@ impl Sniffer for Sniff {
                 Sniffed { terminator: true, ..tagged(Tag::Done) }
             }
             "error" => error(text),
-            // `ping`, `content_block_stop`, and event types not known yet.
+            // `ping`, and event types not known yet.
             _ => tagged(Tag::Prelude),
         }
     }
@@ -146,6 +166,22 @@ impl Sniffer for Sniff {
             _ => StreamEnd::Incomplete,
         }
     }
+
+    fn record(&mut self) {
+        self.shown.get_or_insert_default();
+    }
+
+    fn stop_recording(&mut self) {
+        self.shown = None;
+    }
+
+    fn shown(&self) -> Option<&Shown> {
+        self.shown.as_deref()
+    }
+
+    fn shown_mut(&mut self) -> Option<&mut Shown> {
+        self.shown.as_deref_mut()
+    }
 }
 
 fn error(text: &str) -> Sniffed {
@@ -159,6 +195,11 @@ impl Sniff {
         let Some(message) = value.get("message").filter(|message| message.is_object()) else { return malformed() };
         let model = message.get("model").and_then(Value::as_str).filter(|_| !self.model_known).map(str::to_owned);
         self.model_known |= model.is_some();
+        if let Some(shown) = self.shown.as_deref_mut() {
+            let word = |key: &str| message.get(key).and_then(Value::as_str);
+            shown.name(word("id"), word("model"), None);
+            shown.begun = true;
+        }
         let usage = self.usage(message.get("usage"));
         Sniffed { usage, model, ..tagged(Tag::Prelude) }
     }
@@ -169,6 +210,9 @@ impl Sniff {
         let native = value.pointer("/delta/stop_reason").and_then(Value::as_str);
         let finish = native.map(|native| (finish::read(native), native.to_owned()));
         self.finished |= finish.is_some();
+        if let Some(shown) = self.shown.as_deref_mut() {
+            shown.finished |= finish.is_some();
+        }
         let tag = if finish.is_some() { Tag::Done } else { Tag::Usage };
         Sniffed { usage, finish, ..tagged(tag) }
     }
@@ -195,6 +239,84 @@ fn block_tag(block: &Piece<'_>) -> Tag {
         "thinking" | "redacted_thinking" => Tag::Reasoning,
         "tool_use" => Tag::Tool,
         _ => Tag::Content,
+    }
+}
+
+/// The index of the block an event is of.
+fn index(event: &str) -> u32 {
+    #[derive(Deserialize)]
+    struct Place {
+        index: Option<u32>,
+    }
+    serde_json::from_str::<Place>(event).ok().and_then(|place| place.index).unwrap_or_default()
+}
+
+fn open(kind: BlockKind, event: &str, shown: &mut Shown) {
+    let index = index(event);
+    shown.blocks = shown.blocks.max(index.saturating_add(1));
+    shown.open_block = Some(OpenBlock { index, kind });
+}
+
+/// Records the beginning of a block.
+fn show_block(block: &Piece<'_>, event: &str, shown: &mut Shown) {
+    let kind = match block.kind() {
+        "text" => BlockKind::Text,
+        "thinking" | "redacted_thinking" => BlockKind::Thinking,
+        "tool_use" => BlockKind::Tool,
+        _ => BlockKind::Other,
+    };
+    open(kind, event, shown);
+    match kind {
+        BlockKind::Text => {
+            say(block.text, shown);
+            if block.citations.is_some_and(|list| !matches!(list.get(), "[]" | "null")) {
+                shown.hinder(Obstacle::Citations);
+            }
+        }
+        BlockKind::Thinking => {
+            let encrypted = block.kind() == "redacted_thinking";
+            shown.reasoning |= encrypted || !block.is_empty();
+            shown.signed |= encrypted;
+        }
+        BlockKind::Tool => (shown.tool_calls, shown.open_call) = (shown.tool_calls.saturating_add(1), true),
+        BlockKind::Other => shown.hinder(Obstacle::Opaque),
+    }
+}
+
+/// Records a piece of a block. Some servers leave out the start of one whose first piece says it all.
+fn show_delta(delta: &Piece<'_>, event: &str, shown: &mut Shown) {
+    if shown.open_block.is_some_and(|open| open.kind == BlockKind::Other) {
+        return;
+    }
+    match delta.kind() {
+        "text_delta" => {
+            if shown.open_block.is_none() {
+                open(BlockKind::Text, event, shown);
+            }
+            say(delta.text, shown);
+        }
+        "thinking_delta" => {
+            if shown.open_block.is_none() {
+                open(BlockKind::Thinking, event, shown);
+            }
+            shown.reasoning |= !delta.is_empty();
+        }
+        "signature_delta" => shown.signed = true,
+        "input_json_delta" => {}
+        "citations_delta" => shown.hinder(Obstacle::Citations),
+        _ => shown.hinder(Obstacle::Opaque),
+    }
+}
+
+/// Records text as it stands in the event.
+fn say(text: Option<&RawValue>, shown: &mut Shown) {
+    let Some(text) = text.map(RawValue::get).filter(|text| *text != "null") else { return };
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(plain) if memchr::memchr(b'\\', plain.as_bytes()).is_none() => shown.text.push_str(plain),
+        _ => match serde_json::from_str::<String>(text) {
+            Ok(text) => shown.text.push_str(&text),
+            Err(_) => shown.hinder(Obstacle::Opaque),
+        },
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::answer_encode::{extra, message_id, refusal_details, tool_id};
 use super::{DIALECT, citation, error, finish, usage};
+use crate::shown::{BlockKind, OpenBlock, Shown};
 use crate::{StreamEncoder, StreamShape};
 use bytes::{BufMut, BytesMut};
 use canon::{CallerError, Citation, Drops, Event, FinishReason, ProviderBound, Usage};
@@ -28,6 +29,10 @@ pub(super) struct Encoder {
     open: Option<Open>,
     /// Events that wait for the open tool call to end.
     held: VecDeque<Event>,
+    /// Numbers of tool calls used up.
+    calls: u32,
+    /// Those used up by earlier targets: the present one counts its own from 0.
+    calls_before: u32,
     stop: Option<Stop>,
     refused: bool,
     done: bool,
@@ -44,6 +49,8 @@ enum Open {
     Tool(u32),
     /// One that comes in one piece and is closed at once.
     Whole,
+    /// One of a target that is gone: nothing more belongs into it.
+    Ended,
 }
 
 struct Stop {
@@ -89,10 +96,31 @@ impl Encoder {
             next_index: 0,
             open: None,
             held: VecDeque::new(),
+            calls: 0,
+            calls_before: 0,
             stop: None,
             refused: false,
             done: false,
         }
+    }
+
+    /// A writer that goes on where the caller's stream broke off.
+    pub(super) fn resume(shape: StreamShape, shown: &Shown) -> Self {
+        let mut encoder = Self::new(shape);
+        if !shown.begun {
+            return encoder;
+        }
+        encoder.started = true;
+        // As the caller has them, whatever they look like.
+        encoder.id = shown.id.clone().unwrap_or(encoder.id);
+        encoder.model = shown.model.clone().unwrap_or(encoder.model);
+        (encoder.calls, encoder.calls_before) = (shown.tool_calls, shown.tool_calls);
+        encoder.next_index = shown.open_block.map_or(shown.blocks, |open| open.index);
+        encoder.open = shown.open_block.map(|OpenBlock { kind, .. }| match kind {
+            BlockKind::Text => Open::Text { cited: false },
+            BlockKind::Thinking | BlockKind::Tool | BlockKind::Other => Open::Ended,
+        });
+        encoder
     }
 }
 
@@ -126,7 +154,7 @@ impl Encoder {
     fn must_wait(&self, event: &Event) -> bool {
         let Some(Open::Tool(open)) = self.open else { return false };
         match event {
-            Event::ToolCallDelta { call, .. } | Event::ToolCallEnd { call, .. } => *call != open,
+            Event::ToolCallDelta { call, .. } | Event::ToolCallEnd { call, .. } => self.number(*call) != open,
             Event::Text { .. }
             | Event::Refusal { .. }
             | Event::Reasoning { .. }
@@ -166,6 +194,7 @@ impl Encoder {
 
     fn write(&mut self, event: &Event, out: &mut BytesMut, drops: &mut Drops) {
         match event {
+            Event::Start { .. } if self.started => self.go_on(out),
             Event::Start { id, model, extra: fields, .. } => self.head(id.as_deref(), model.as_deref(), fields, drops),
             Event::Text { text, signature, .. } => {
                 lost_signature(signature.as_ref(), drops);
@@ -185,17 +214,19 @@ impl Encoder {
             }
             Event::ToolCallStart { call, id, name, signature, .. } => {
                 lost_signature(signature.as_ref(), drops);
-                let id = tool_id(id.as_deref(), &self.id, usize::try_from(*call).unwrap_or_default());
+                let call = self.number(*call);
+                self.calls = self.calls.max(call.saturating_add(1));
+                let id = tool_id(id.as_deref(), &self.id, usize::try_from(call).unwrap_or_default());
                 let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
-                self.open_block(Open::Tool(*call), &block, out);
+                self.open_block(Open::Tool(call), &block, out);
             }
             Event::ToolCallDelta { call, arguments, .. } => {
-                if self.open == Some(Open::Tool(*call)) && !arguments.is_empty() {
+                if self.open == Some(Open::Tool(self.number(*call))) && !arguments.is_empty() {
                     self.delta(Delta::InputJson { partial_json: arguments }, out);
                 }
             }
             Event::ToolCallEnd { call, .. } => {
-                if self.open == Some(Open::Tool(*call)) {
+                if self.open == Some(Open::Tool(self.number(*call))) {
                     self.close_block(out);
                 }
             }
@@ -227,10 +258,21 @@ impl Encoder {
         }
     }
 
-    fn head(&mut self, id: Option<&str>, model: Option<&str>, fields: &[(String, Value)], drops: &mut Drops) {
-        if self.started {
-            return;
+    /// The number of a call among all of the caller's stream.
+    fn number(&self, call: u32) -> u32 {
+        self.calls_before.saturating_add(call)
+    }
+
+    /// Another target goes on with what was written: its text into the open text block, all else into blocks of its own.
+    fn go_on(&mut self, out: &mut BytesMut) {
+        self.calls_before = self.calls;
+        self.held.clear();
+        if !matches!(self.open, Some(Open::Text { .. })) {
+            self.close_block(out);
         }
+    }
+
+    fn head(&mut self, id: Option<&str>, model: Option<&str>, fields: &[(String, Value)], drops: &mut Drops) {
         if let Some(id) = id {
             self.id = message_id(id, None);
         }

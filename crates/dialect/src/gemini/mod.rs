@@ -30,8 +30,8 @@ mod words;
 
 use crate::profile::Profile;
 use crate::{
-    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Sniffer, StreamDecoder,
-    StreamEncoder, StreamShape,
+    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Shown, Sniffer, StreamDecoder,
+    StreamEncoder, StreamShape, continuation,
 };
 use bytes::Bytes;
 use canon::{Answer, CallerError, Drops, Request};
@@ -53,6 +53,10 @@ impl Inbound for Gemini {
         Box::new(stream_encode::Encoder::new(shape))
     }
 
+    fn resume_encoder(&self, shape: StreamShape, shown: &Shown) -> Box<dyn StreamEncoder> {
+        Box::new(stream_encode::Encoder::resume(shape, shown))
+    }
+
     fn encode_error(&self, error: &CallerError) -> Bytes {
         error::encode(error)
     }
@@ -66,6 +70,7 @@ impl Outbound for Gemini {
         profile: &Profile,
         drops: &mut Drops,
     ) -> Result<EncodedRequest, Inexpressible> {
+        continuation::check(request, profile)?;
         let body = request_encode::encode(request, profile, drops)?;
         Ok(EncodedRequest { path: path(model, request.stream), body })
     }

@@ -8,7 +8,7 @@ use crate::place::Step;
 use crate::profile::{GeminiThinking, Profile};
 use crate::{Inexpressible, place};
 use bytes::Bytes;
-use canon::{DialectName, Drops, Effort, OutputFormat, Request, Tool, ToolChoice, ToolKind};
+use canon::{Continues, DialectName, Drops, Effort, OutputFormat, Request, Tool, ToolChoice, ToolKind};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -316,12 +316,17 @@ impl Encoder<'_> {
     }
 
     fn finish(mut self) -> Bytes {
+        if let Some(Continues::Token(token)) = &self.request.continues {
+            self.root.insert("continuationToken".to_owned(), json!(token));
+        }
         if !self.config.is_empty() {
             self.root.insert("generationConfig".to_owned(), Value::Object(std::mem::take(&mut self.config)));
         }
         for (key, value) in &self.request.extra {
             if !self.own {
                 self.drops.add(key.clone(), "a field only its own dialect has");
+            } else if key == "continuationToken" && self.root.contains_key(key) {
+                // The caller's own token led to the answer that is gone on with now, by a later one.
             } else if !put(&mut self.root, key, value) {
                 self.drops.add(key.clone(), "its place in the translated request is not known");
             }

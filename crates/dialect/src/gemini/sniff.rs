@@ -1,17 +1,19 @@
 //! A same-dialect stream or answer in passing: usage, finish and faults, without building a tree.
 //!
-//! Every Gemini chunk carries usage, so every chunk is read; but only its bones: text is looked at for being there, the
-//! rest is validated and skipped.
+//! Every Gemini chunk carries usage, so every chunk is read; but only its bones and its text: the rest is validated and
+//! skipped.
 
 use super::stream_decode::read_residue;
 use super::usage::Counts;
 use super::words::{Enumeration, finish_reason};
+use crate::shown::{Obstacle, Shown};
 use crate::sse::Frame;
 use crate::{Sniffed, Sniffer, StreamEnd};
 use canon::{FinishReason, Tag};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -22,6 +24,7 @@ pub(super) struct GeminiSniffer {
     blocked: bool,
     failed: bool,
     candidates: Vec<Progress>,
+    shown: Option<Box<Shown>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,8 @@ struct Chunk<'a> {
     usage_metadata: Option<Counts>,
     #[serde(borrow, default)]
     model_version: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    response_id: Option<Word<'a>>,
     #[serde(default)]
     prompt_feedback: Option<Feedback>,
     #[serde(default)]
@@ -49,18 +54,26 @@ struct Chunk<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Candidate<'a> {
-    #[serde(default)]
-    content: Option<Content>,
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Word<'a>>,
+    #[serde(borrow, default)]
+    continuation_token: Option<Word<'a>>,
+    #[serde(default)]
+    citation_metadata: Option<IgnoredAny>,
+    #[serde(default)]
+    grounding_metadata: Option<IgnoredAny>,
+    #[serde(default)]
+    logprobs_result: Option<IgnoredAny>,
     #[serde(default)]
     index: Option<u32>,
 }
 
 #[derive(Deserialize)]
-struct Content {
-    #[serde(default)]
-    parts: Option<Vec<Part>>,
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Option<Vec<Piece<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +95,15 @@ enum Part {
     Content,
     /// Google runs code or a tool of its own: content, and `STOP` beside it is not the end.
     OwnTool,
+}
+
+/// A part, and what of it is recorded.
+struct Piece<'a> {
+    is: Part,
+    text: Option<Cow<'a, str>>,
+    call: Option<&'a RawValue>,
+    signed: bool,
+    media: bool,
 }
 
 /// An enumeration's name or number.
@@ -113,6 +135,22 @@ impl Sniffer for GeminiSniffer {
         }
         if !self.failed && self.complete() { StreamEnd::Complete } else { StreamEnd::Incomplete }
     }
+
+    fn record(&mut self) {
+        self.shown.get_or_insert_default();
+    }
+
+    fn stop_recording(&mut self) {
+        self.shown = None;
+    }
+
+    fn shown(&self) -> Option<&Shown> {
+        self.shown.as_deref()
+    }
+
+    fn shown_mut(&mut self) -> Option<&mut Shown> {
+        self.shown.as_deref_mut()
+    }
 }
 
 impl GeminiSniffer {
@@ -138,6 +176,10 @@ impl GeminiSniffer {
             out.error = Some(error);
             return out;
         }
+        if let Some(shown) = self.shown.as_deref_mut().filter(|shown| !shown.begun) {
+            shown.name(chunk.response_id.as_ref().map(|word| &*word.0), chunk.model_version.as_deref(), None);
+            shown.begun = true;
+        }
         out.usage = chunk.usage_metadata.map(|c| c.usage()).filter(|u| !u.is_empty());
         if !self.model_told
             && let Some(model) = chunk.model_version.filter(|m| !m.is_empty())
@@ -153,6 +195,9 @@ impl GeminiSniffer {
         let alone = candidates.is_empty() && self.candidates.is_empty();
         if let Some(reason) = chunk.prompt_feedback.and_then(|f| f.block(alone)) {
             self.blocked = true;
+            if let Some(shown) = self.shown.as_deref_mut() {
+                shown.hinder(Obstacle::Refusal);
+            }
             // Ends the answer without being content of one: the gate may still send it elsewhere.
             out.finish = Some((FinishReason::ContentFilter, reason));
         }
@@ -174,15 +219,20 @@ impl GeminiSniffer {
         if !parts.is_empty() {
             progress.finished = false;
         }
-        progress.called |= parts.contains(&Part::Call);
-        let pending = parts.last() == Some(&Part::OwnTool);
+        progress.called |= parts.iter().any(|part| part.is == Part::Call);
+        let pending = parts.last().is_some_and(|part| part.is == Part::OwnTool);
         if let Some(Word(word)) = &candidate.finish_reason
             && !(pending && word == "STOP")
         {
             progress.finished = true;
             out.finish = Some((finish_reason(word, progress.called), word.clone().into_owned()));
         }
-        parts.iter().copied().max().unwrap_or(Part::Nothing)
+        let finished = progress.finished;
+        if let Some(shown) = self.shown.as_deref_mut() {
+            shown.finished = finished;
+            show(candidate, parts, shown);
+        }
+        parts.iter().map(|part| part.is).max().unwrap_or(Part::Nothing)
     }
 
     fn progress(&mut self, index: u32) -> &mut Progress {
@@ -197,6 +247,50 @@ impl GeminiSniffer {
     fn complete(&self) -> bool {
         self.blocked || (!self.candidates.is_empty() && self.candidates.iter().all(|c| c.finished))
     }
+}
+
+/// Records what a candidate shows.
+fn show(candidate: &Candidate<'_>, parts: &[Piece<'_>], shown: &mut Shown) {
+    if !shown.is_first(candidate.index.unwrap_or(0)) {
+        return;
+    }
+    for part in parts {
+        shown.signed |= part.signed;
+        match part.is {
+            Part::Content if part.media => shown.hinder(Obstacle::Media),
+            Part::Content => match &part.text {
+                Some(text) => shown.text.push_str(text),
+                None => shown.hinder(Obstacle::Opaque),
+            },
+            Part::Thought => shown.reasoning = true,
+            Part::Call => show_call(part.call, shown),
+            Part::OwnTool => shown.hinder(Obstacle::Opaque),
+            Part::Nothing | Part::Signature => {}
+        }
+    }
+    if let Some(Word(token)) = candidate.continuation_token.as_ref().filter(|token| !token.0.is_empty()) {
+        shown.continuation_token = Some(token.clone().into_owned());
+    }
+    let obstacles = [
+        (candidate.citation_metadata.is_some() || candidate.grounding_metadata.is_some(), Obstacle::Citations),
+        (candidate.logprobs_result.is_some(), Obstacle::Logprobs),
+    ];
+    for (_, obstacle) in obstacles.into_iter().filter(|(found, _)| *found) {
+        shown.hinder(obstacle);
+    }
+}
+
+/// Records a call, or a piece of one whose arguments are streamed.
+fn show_call(call: Option<&RawValue>, shown: &mut Shown) {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Call {
+        name: Option<IgnoredAny>,
+        will_continue: Option<bool>,
+    }
+    let call: Call = call.and_then(|call| serde_json::from_str(call.get()).ok()).unwrap_or_default();
+    shown.tool_calls = shown.tool_calls.saturating_add(u32::from(call.name.is_some()));
+    shown.open_call = call.will_continue == Some(true);
 }
 
 fn nothing(malformed: bool) -> Sniffed {
@@ -269,29 +363,46 @@ impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Part {
+impl<'de: 'a, 'a> Deserialize<'de> for Piece<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Part;
+            type Value = Piece<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a part")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part, A::Error> {
-                let (mut part, mut thought) = (Part::Nothing, false);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Piece<'de>, A::Error> {
+                let mut piece = Piece { is: Part::Nothing, text: None, call: None, signed: false, media: false };
+                let mut thought = false;
                 while let Some(key) = map.next_key::<Key>()? {
                     let found = match key {
-                        Key::Text => map.next_value::<Option<Filled>>()?.is_some_and(|f| f.0).then_some(Part::Content),
+                        Key::Text => {
+                            piece.text = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                            let filled = piece.text.as_ref().is_some_and(|text| !text.is_empty());
+                            filled.then_some(Part::Content)
+                        }
                         Key::Thought => {
                             thought = map.next_value::<Option<bool>>()?.unwrap_or(false);
                             None
                         }
+                        Key::Call => {
+                            piece.call = map.next_value::<Option<&'de RawValue>>()?;
+                            piece.call.map(|_| Part::Call)
+                        }
                         Key::Is(kind) => map.next_value::<Option<IgnoredAny>>()?.map(|_| kind),
+                        Key::Media => map.next_value::<Option<IgnoredAny>>()?.map(|_| {
+                            piece.media = true;
+                            Part::Content
+                        }),
                         Key::Aside => map.next_value::<IgnoredAny>().map(|_| None)?,
                     };
-                    part = part.max(found.unwrap_or(Part::Nothing));
+                    piece.signed |= found == Some(Part::Signature);
+                    piece.is = piece.is.max(found.unwrap_or(Part::Nothing));
                 }
-                Ok(if thought && part == Part::Content { Part::Thought } else { part })
+                if thought && piece.is == Part::Content {
+                    piece.is = Part::Thought;
+                }
+                Ok(piece)
             }
         }
         deserializer.deserialize_map(Reader)
@@ -302,6 +413,8 @@ impl<'de> Deserialize<'de> for Part {
 enum Key {
     Text,
     Thought,
+    Call,
+    Media,
     Is(Part),
     /// Says something about the part, but is not its content.
     Aside,
@@ -320,7 +433,8 @@ impl<'de> Deserialize<'de> for Key {
                     "text" => Key::Text,
                     "thought" => Key::Thought,
                     "thoughtSignature" => Key::Is(Part::Signature),
-                    "functionCall" => Key::Is(Part::Call),
+                    "functionCall" => Key::Call,
+                    "inlineData" => Key::Media,
                     "executableCode" | "toolCall" => Key::Is(Part::OwnTool),
                     "partMetadata" | "videoMetadata" | "mediaResolution" => Key::Aside,
                     _ => Key::Is(Part::Content),
@@ -331,19 +445,22 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Whether a string says anything, without keeping it.
-struct Filled(bool);
+/// A text, borrowed where it holds no escapes.
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Filled {
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
-        impl Visitor<'_> for Reader {
-            type Value = Filled;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Text<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text")
             }
-            fn visit_str<E>(self, text: &str) -> Result<Filled, E> {
-                Ok(Filled(!text.is_empty()))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
         deserializer.deserialize_str(Reader)

@@ -22,6 +22,7 @@ pub(super) struct Decoder {
     blocked: bool,
     failed: bool,
     usage: Usage,
+    continuation_token: Option<String>,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,10 @@ impl StreamDecoder for Decoder {
             }
             out.push(Event::Done);
         }
+    }
+
+    fn continuation_token(&self) -> Option<&str> {
+        self.continuation_token.as_deref()
     }
 }
 
@@ -126,6 +131,11 @@ impl Decoder {
     fn candidate(&mut self, value: Value, out: &mut Vec<Event>) -> Result<(), Malformed> {
         let Value::Object(mut map) = value else { return Err(Malformed("a candidate is not an object".to_owned())) };
         let index = index_of(&map);
+        if index == 0
+            && let Some(token) = text_of(&map, "continuationToken")
+        {
+            self.continuation_token = Some(token);
+        }
         let at = self.candidates.iter().position(|c| c.index == index).unwrap_or(self.candidates.len());
         if at == self.candidates.len() {
             self.candidates.push(Candidate::new(index));

@@ -10,7 +10,7 @@
 use super::answer::{feedback, signed, write_call, write_finish};
 use super::cite::{self, Text};
 use super::{error, logprobs, usage};
-use crate::{StreamEncoder, StreamShape};
+use crate::{Shown, StreamEncoder, StreamShape};
 use bytes::BytesMut;
 use canon::{CallerError, Citation, DialectName, Drops, Event, FinishReason, PromptBlock, ProviderBound, Usage};
 use serde_json::{Map, Value, json};
@@ -51,6 +51,8 @@ impl StreamEncoder for Encoder {
             return;
         }
         match event {
+            // Another target goes on with what was written; calls are written whole, so none of it was begun.
+            Event::Start { .. } if self.begun => self.candidates.iter_mut().for_each(|c| c.calls.clear()),
             Event::Start { id, model, extra, .. } => {
                 self.name(id.as_deref(), model.as_deref());
                 for (key, _) in extra {
@@ -127,6 +129,17 @@ impl Encoder {
             closed: false,
         };
         encoder.name(None, None);
+        encoder
+    }
+
+    /// A writer that goes on where the caller's stream broke off.
+    pub(super) fn resume(shape: StreamShape, shown: &Shown) -> Self {
+        let mut encoder = Self::new(shape);
+        encoder.name(shown.id.as_deref(), shown.model.as_deref());
+        encoder.begun = shown.begun;
+        if shown.begun {
+            encoder.candidate(0).ascii = shown.text.is_ascii();
+        }
         encoder
     }
 

@@ -35,8 +35,8 @@ mod usage;
 
 use crate::profile::Profile;
 use crate::{
-    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Sniffer, StreamDecoder,
-    StreamEncoder, StreamShape,
+    BadRequest, EncodedRequest, Inbound, Inexpressible, Malformed, Outbound, PathFacts, Shown, Sniffer, StreamDecoder,
+    StreamEncoder, StreamShape, continuation,
 };
 use bytes::Bytes;
 use canon::{Answer, CallerError, Drops, Request};
@@ -58,6 +58,10 @@ impl Inbound for OpenaiChat {
         Box::new(stream_encode::Encoder::new(shape))
     }
 
+    fn resume_encoder(&self, shape: StreamShape, shown: &Shown) -> Box<dyn StreamEncoder> {
+        Box::new(stream_encode::Encoder::resume(shape, shown))
+    }
+
     fn encode_error(&self, error: &CallerError) -> Bytes {
         Bytes::from(error::body(error).to_string())
     }
@@ -71,8 +75,10 @@ impl Outbound for OpenaiChat {
         profile: &Profile,
         drops: &mut Drops,
     ) -> Result<EncodedRequest, Inexpressible> {
+        continuation::check(request, profile)?;
         let body = request_encode::encode(request, model, profile, drops)?;
-        Ok(EncodedRequest { path: self.path(model, request.stream), body })
+        let before = profile.continuation_path.as_deref().filter(|_| request.continues.is_some()).unwrap_or_default();
+        Ok(EncodedRequest { path: format!("{before}{}", self.path(model, request.stream)), body })
     }
 
     fn decode_answer(&self, body: &[u8], profile: &Profile) -> Result<Answer, Malformed> {

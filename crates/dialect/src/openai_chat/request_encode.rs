@@ -4,7 +4,7 @@ use super::part_encode::Context;
 use super::request_decode::effort as effort_of;
 use super::{message_encode, tool_encode};
 use crate::Inexpressible;
-use crate::profile::{Instructions, OutputCap, Profile, StreamUsage};
+use crate::profile::{Continuation, Instructions, OutputCap, Profile, StreamUsage};
 use bytes::Bytes;
 use canon::{DialectName, Drops, Effort, OutputFormat, ReasoningRequest, Request};
 use serde_json::{Map, Value, json};
@@ -22,6 +22,7 @@ pub(super) fn encode(
     set(&mut body, "model", Some(model));
     let mut messages = message_encode::messages(&request.messages, &mut context)?;
     output(request, &mut messages, &mut body, &mut context);
+    begun_turn(request, &mut messages, profile);
     body.insert("messages".to_owned(), Value::Array(messages));
     tool_encode::tools(request, &mut body, &mut context);
     sampling(request, &mut body, &mut context);
@@ -31,8 +32,27 @@ pub(super) fn encode(
     unknown(request, &mut body, &mut context);
     trim(request, &mut body, &mut context);
     stream(request, &mut body, profile);
+    if request.continues.is_some() && profile.continuation == Continuation::ContinueFinalMessage {
+        body.insert("add_generation_prompt".to_owned(), Value::Bool(false));
+        body.insert("continue_final_message".to_owned(), Value::Bool(true));
+    }
     rename(&mut body, profile);
     Ok(Bytes::from(Value::Object(body).to_string()))
+}
+
+/// The turn to go on with, as the target knows it: one string, under its flag.
+fn begun_turn(request: &Request, messages: &mut [Value], profile: &Profile) {
+    let Some(Value::Object(last)) = messages.last_mut().filter(|_| request.continues.is_some()) else { return };
+    if let Some(Value::Array(parts)) = last.get("content") {
+        let text: String = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
+        last.insert("content".to_owned(), Value::String(text));
+    }
+    let flag = match profile.continuation {
+        Continuation::Prefix => "prefix",
+        Continuation::Partial => "partial",
+        Continuation::None | Continuation::Prefill | Continuation::ContinueFinalMessage | Continuation::Token => return,
+    };
+    last.insert(flag.to_owned(), Value::Bool(true));
 }
 
 fn set(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {

@@ -1,15 +1,19 @@
 //! What a stream or an answer of this dialect shows in passing, without building it.
 //!
 //! One pass of a typed reader over the frame both validates it and looks at the few fields that matter; nothing is
-//! allocated for a content frame but the list of choices. Frames with usage or an error are read in full.
+//! allocated for a content frame but the list of choices. Frames with usage or an error are read in full. What the caller is
+//! shown is recorded from the same pass: the text as the reader meets it, the rest by looking closer at the few frames that
+//! hold more than text.
 
 use super::answer_decode::{json_start, usage_of};
+use super::reasoning::{self, Details};
 use super::stream_decode::{MOST_CANDIDATES, error_in, residue_error};
 use super::{finish, usage};
 use crate::profile::Profile;
+use crate::shown::{Obstacle, Shown};
 use crate::{Sniffed, Sniffer, StreamEnd, sse};
 use canon::{FinishReason, Tag, Usage};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -25,6 +29,7 @@ pub(super) struct ChatSniffer {
     failed: bool,
     /// A whole answer, not a stream: some providers send `message` and `delta` in both.
     whole: bool,
+    shown: Option<Box<Shown>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +47,20 @@ enum Probe {
     #[default]
     Nothing,
     /// Text, a number, an object that says something.
+    Something,
+    /// A list with something in it.
+    List,
+}
+
+/// The content of a delta, of which only text is kept.
+#[derive(Debug, Default)]
+enum Said<'a> {
+    /// Absent, or a value that says nothing.
+    #[default]
+    Nothing,
+    /// Text that is not empty.
+    Text(Cow<'a, str>),
+    /// A number, or an object that says something.
     Something,
     /// A list with something in it.
     List,
@@ -70,23 +89,29 @@ struct Chunk<'a> {
 #[serde(default)]
 struct Choice<'a> {
     index: Option<u32>,
-    delta: Option<Delta>,
-    message: Option<Delta>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow)]
+    message: Option<Delta<'a>>,
     #[serde(borrow)]
     finish_reason: Word<'a>,
+    logprobs: Probe,
     error: Probe,
     usage: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-struct Delta {
-    content: Probe,
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Said<'a>,
     refusal: Probe,
     reasoning_content: Probe,
     reasoning: Probe,
-    reasoning_details: Probe,
-    tool_calls: Probe,
+    #[serde(borrow)]
+    reasoning_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_calls: Option<&'a RawValue>,
     function_call: Probe,
     images: Probe,
     audio: Probe,
@@ -117,6 +142,7 @@ impl ChatSniffer {
             model_known: false,
             failed: false,
             whole: false,
+            shown: None,
         }
     }
 
@@ -149,9 +175,17 @@ impl ChatSniffer {
         }
         let failed = sniffed.error.is_some();
         let mut tag = None;
-        for (position, choice) in choices.iter().enumerate() {
-            tag = stronger(tag, self.choice(position, choice, data, failed, &mut sniffed));
+        // A frame that reports a failure is not passed on.
+        let mut shown = self.shown.take();
+        let mut record = shown.as_deref_mut().filter(|_| !failed);
+        if let Some(shown) = record.as_deref_mut().filter(|shown| !shown.begun) {
+            name(shown, data, !choices.is_empty());
         }
+        for (position, choice) in choices.iter().enumerate() {
+            let seen = self.choice(position, choice, (data, record.as_deref_mut()), failed, &mut sniffed);
+            tag = stronger(tag, seen);
+        }
+        self.shown = shown;
         sniffed.only_usage = choices.is_empty() && sniffed.usage.is_some() && !failed;
         sniffed.tag = Some(match tag {
             _ if failed => Tag::Fault,
@@ -189,7 +223,7 @@ impl ChatSniffer {
         &mut self,
         position: usize,
         choice: &Choice<'_>,
-        data: &[u8],
+        (data, mut shown): (&[u8], Option<&mut Shown>),
         failed: bool,
         sniffed: &mut Sniffed,
     ) -> Option<Tag> {
@@ -201,15 +235,31 @@ impl ChatSniffer {
         let place = known.unwrap_or(self.candidates.len() - 1);
         let candidate = self.candidates.get_mut(place).filter(|candidate| candidate.index == index)?;
         let mut tag = None;
+        if let Some(shown) = shown.as_deref_mut()
+            && shown.is_first(index)
+            && choice.logprobs != Probe::Nothing
+        {
+            shown.hinder(Obstacle::Logprobs);
+        }
+        let mut shown = shown.filter(|_| index == 0);
         let (delta, message) = (choice.delta.as_ref(), choice.message.as_ref());
         if let Some(delta) = if self.whole { message.or(delta) } else { delta.or(message) } {
             candidate.called |= delta.calls();
             candidate.refused |= delta.refusal != Probe::Nothing;
-            tag = delta.tag(data);
+            tag = match delta.content {
+                Said::List => stronger(delta.tag(), list_content(data, position, shown.as_deref_mut())),
+                Said::Nothing | Said::Text(_) | Said::Something => delta.tag(),
+            };
+            if let Some(shown) = shown.as_deref_mut() {
+                delta.show(shown);
+            }
         }
         let native = choice.finish_reason.0.as_deref().unwrap_or_default();
         if let Some(reason) = finish::decode(native).filter(|_| !failed && !candidate.finished) {
             candidate.finished = true;
+            if let Some(shown) = shown {
+                (shown.finished, shown.open_call) = (true, false);
+            }
             let reason = finish::settle(reason, candidate.called, candidate.refused);
             sniffed.finish.get_or_insert_with(|| (reason, native.to_owned()));
         }
@@ -236,41 +286,135 @@ fn stronger(one: Option<Tag>, other: Option<Tag>) -> Option<Tag> {
     if rank(other) > rank(one) { other } else { one }
 }
 
-impl Delta {
+impl Delta<'_> {
     fn calls(&self) -> bool {
-        self.tool_calls == Probe::List || self.function_call != Probe::Nothing
+        self.tool_calls.is_some_and(is_filled_list) || self.function_call != Probe::Nothing
     }
 
-    fn tag(&self, data: &[u8]) -> Option<Tag> {
+    /// What it is, list content aside.
+    fn tag(&self) -> Option<Tag> {
         let shown = [self.refusal, self.images, self.audio, self.annotations];
-        let thought = [self.reasoning_content, self.reasoning, self.reasoning_details];
-        if self.content == Probe::Something || shown.iter().any(|probe| *probe != Probe::Nothing) {
+        let said = matches!(self.content, Said::Text(_) | Said::Something);
+        if said || shown.iter().any(|probe| *probe != Probe::Nothing) {
             Some(Tag::Content)
-        } else if self.content == Probe::List {
-            list_content(data)
         } else if self.calls() {
             Some(Tag::Tool)
-        } else if thought.iter().any(|probe| *probe != Probe::Nothing) {
+        } else if self.thinks() {
             Some(Tag::Reasoning)
         } else {
             None
         }
     }
+
+    fn thinks(&self) -> bool {
+        self.reasoning_content != Probe::Nothing
+            || self.reasoning != Probe::Nothing
+            || self.reasoning_details.is_some_and(says_something)
+    }
+
+    /// Records what it shows, list content aside.
+    fn show(&self, shown: &mut Shown) {
+        if let Said::Text(text) = &self.content {
+            shown.text.push_str(text);
+        }
+        if self.thinks() {
+            shown.reasoning = true;
+            shown.signed |= self.reasoning_details.is_some_and(is_signed);
+        }
+        if self.calls() {
+            if let Some(calls) = self.tool_calls {
+                count(calls, shown);
+            }
+            shown.tool_calls = shown.tool_calls.max(1);
+            shown.open_call = true;
+        }
+        let obstacles = [
+            (self.refusal != Probe::Nothing, Obstacle::Refusal),
+            (self.images != Probe::Nothing || self.audio != Probe::Nothing, Obstacle::Media),
+            (self.annotations != Probe::Nothing, Obstacle::Citations),
+            (matches!(self.content, Said::Something), Obstacle::Opaque),
+        ];
+        for (_, obstacle) in obstacles.into_iter().filter(|(found, _)| *found) {
+            shown.hinder(obstacle);
+        }
+    }
 }
 
-/// List content (Mistral) is reasoning if it holds nothing but thinking.
-fn list_content(data: &[u8]) -> Option<Tag> {
+/// A piece of a tool call, as far as it says which.
+#[derive(serde::Deserialize)]
+struct Fragment<'a> {
+    index: Option<u32>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+/// Counts the calls that pieces belong to. Without an index, the piece with the id is the first of its call.
+fn count(calls: &RawValue, shown: &mut Shown) {
+    let Ok(fragments) = serde_json::from_str::<Vec<Fragment<'_>>>(calls.get()) else {
+        return shown.hinder(Obstacle::Opaque);
+    };
+    for fragment in fragments {
+        match (fragment.index, fragment.id) {
+            (Some(index), _) => shown.tool_calls = shown.tool_calls.max(index.saturating_add(1)),
+            (None, Some(id)) if id.get() != "\"\"" => shown.tool_calls = shown.tool_calls.saturating_add(1),
+            (None, _) => {}
+        }
+    }
+}
+
+fn is_filled_list(raw: &RawValue) -> bool {
+    raw.get().strip_prefix('[').is_some_and(|rest| !rest.trim_ascii_start().starts_with(']'))
+}
+
+fn says_something(raw: &RawValue) -> bool {
+    serde_json::from_str(raw.get()).is_ok_and(|probe: Probe| probe != Probe::Nothing)
+}
+
+/// Whether `reasoning_details` hold what must come back unaltered.
+fn is_signed(raw: &RawValue) -> bool {
+    let mut details = Details::default();
+    details.add(serde_json::from_str(raw.get()).ok().as_ref());
+    details.take_signature().is_some()
+}
+
+/// Records the head of the stream, which every frame before the first choice may state a part of.
+fn name(shown: &mut Shown, data: &[u8], begins: bool) {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        id: Word<'a>,
+        #[serde(borrow)]
+        model: Word<'a>,
+        created: Value,
+    }
+    let head: Head<'_> = serde_json::from_slice(data).unwrap_or_default();
+    shown.name(head.id.0.as_deref(), head.model.0.as_deref(), head.created.as_i64());
+    shown.begun = begins;
+}
+
+/// Reads the list content (Mistral) of one choice: what it is (reasoning, if it holds nothing but thinking).
+fn list_content(data: &[u8], position: usize, mut shown: Option<&mut Shown>) -> Option<Tag> {
     let frame: Value = serde_json::from_slice(data).ok()?;
-    let choices = frame.get("choices").and_then(Value::as_array).into_iter().flatten();
+    let choice = frame.get("choices")?.get(position)?;
+    let message = choice.get("delta").or_else(|| choice.get("message"))?;
     let mut tag = None;
-    for choice in choices {
-        let message = choice.get("delta").or_else(|| choice.get("message"));
-        let chunks = message.and_then(|message| message.get("content")).and_then(Value::as_array);
-        for chunk in chunks.into_iter().flatten() {
-            match (chunk.get("type").and_then(Value::as_str), chunk.get("text").and_then(Value::as_str)) {
-                (Some("thinking"), _) => tag = stronger(tag, Some(Tag::Reasoning)),
-                (Some("text"), Some("")) => {}
-                _ => tag = Some(Tag::Content),
+    for chunk in message.get("content").and_then(Value::as_array).into_iter().flatten() {
+        match (chunk.get("type").and_then(Value::as_str), chunk.get("text").and_then(Value::as_str)) {
+            (Some("thinking"), _) => {
+                tag = stronger(tag, Some(Tag::Reasoning));
+                if let Some(shown) = shown.as_deref_mut() {
+                    shown.reasoning |= !reasoning::thinking_chunk_text(chunk).is_empty();
+                }
+            }
+            (Some("text"), Some("")) => {}
+            (kind, text) => {
+                tag = Some(Tag::Content);
+                match (shown.as_deref_mut(), kind, text) {
+                    (Some(shown), Some("text"), Some(text)) => shown.text.push_str(text),
+                    (Some(shown), _, _) => shown.hinder(Obstacle::Opaque),
+                    (None, _, _) => {}
+                }
             }
         }
     }
@@ -329,6 +473,22 @@ impl Sniffer for ChatSniffer {
         }
         if self.is_complete() { StreamEnd::Complete } else { StreamEnd::Incomplete }
     }
+
+    fn record(&mut self) {
+        self.shown.get_or_insert_default();
+    }
+
+    fn stop_recording(&mut self) {
+        self.shown = None;
+    }
+
+    fn shown(&self) -> Option<&Shown> {
+        self.shown.as_deref()
+    }
+
+    fn shown_mut(&mut self) -> Option<&mut Shown> {
+        self.shown.as_deref_mut()
+    }
 }
 
 impl<'de> Deserialize<'de> for Probe {
@@ -386,6 +546,69 @@ impl<'de> Visitor<'de> for ProbeVisitor {
             }
         }
         Ok(probe)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SaidVisitor)
+    }
+}
+
+impl From<Probe> for Said<'_> {
+    fn from(probe: Probe) -> Self {
+        match probe {
+            Probe::Nothing => Self::Nothing,
+            Probe::Something => Self::Something,
+            Probe::List => Self::List,
+        }
+    }
+}
+
+/// As the probe, but text is kept.
+struct SaidVisitor;
+
+impl<'de> Visitor<'de> for SaidVisitor {
+    type Value = Said<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ProbeVisitor.expecting(formatter)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(if text.is_empty() { Said::Nothing } else { Said::Text(Cow::Borrowed(text)) })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(if text.is_empty() { Said::Nothing } else { Said::Text(Cow::Owned(text.to_owned())) })
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        ProbeVisitor.visit_unit().map(Said::from)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        ProbeVisitor.visit_bool(value).map(Said::from)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        ProbeVisitor.visit_u64(number).map(Said::from)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        ProbeVisitor.visit_i64(number).map(Said::from)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        ProbeVisitor.visit_f64(number).map(Said::from)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        ProbeVisitor.visit_seq(list).map(Said::from)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        ProbeVisitor.visit_map(map).map(Said::from)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answer_encode::{block_text, put_extra};
 use super::message_decode::message_fields;
 use super::{citation, error, finish, ids, reasoning, usage};
-use crate::{StreamEncoder, StreamShape};
+use crate::{Shown, StreamEncoder, StreamShape};
 use bytes::BytesMut;
 use canon::{CallerError, Citation, DialectName, Drops, Event, FinishReason, Usage};
 use serde_json::{Map, Value, json};
@@ -30,6 +30,10 @@ struct Candidate {
     bare: Vec<u32>,
     /// Annotations so far.
     annotations: usize,
+    /// Numbers of tool calls used up.
+    calls: u32,
+    /// Those used up by earlier targets: the present one counts its own from 0.
+    calls_before: u32,
 }
 
 /// Most choices the API gives.
@@ -47,6 +51,26 @@ impl Encoder {
         };
         encoder.begin(None, None, None, &[], &mut Drops::new());
         encoder
+    }
+
+    /// A writer that goes on where the caller's stream broke off.
+    pub(super) fn resume(shape: StreamShape, shown: &Shown) -> Self {
+        let mut encoder = Self::new(shape);
+        encoder.begin(shown.id.as_deref(), shown.model.as_deref(), shown.created, &[], &mut Drops::new());
+        if shown.begun {
+            let chars = u64::try_from(shown.text.chars().count()).unwrap_or(u64::MAX);
+            let (calls, calls_before) = (shown.tool_calls, shown.tool_calls);
+            encoder.candidates.push(Candidate { chars, calls, calls_before, ..Candidate::default() });
+        }
+        encoder
+    }
+
+    /// Another target goes on with what was written.
+    fn go_on(&mut self) {
+        for candidate in &mut self.candidates {
+            candidate.calls_before = candidate.calls;
+            candidate.bare.clear();
+        }
     }
 
     fn begin(
@@ -127,14 +151,22 @@ impl Encoder {
     }
 
     fn tool_start(&mut self, index: u32, call: u32, id: Option<&str>, name: &str, out: &mut BytesMut) {
+        let call = self.number(index, call, out);
         let made_up = || ids::call_id(&[&self.id, &index.to_string(), &call.to_string()]);
         let id = id.map_or_else(made_up, str::to_owned);
         if let Some(candidate) = self.candidate(index, out) {
+            candidate.calls = candidate.calls.max(call.saturating_add(1));
             candidate.bare.push(call);
         }
         let function = json!({"name": name, "arguments": ""});
         let entry = json!({"index": call, "id": id, "type": "function", "function": function});
         self.chunk(index, &json!({"tool_calls": [entry]}), out);
+    }
+
+    /// The number of a call among all of the caller's stream.
+    fn number(&mut self, index: u32, call: u32, out: &mut BytesMut) -> u32 {
+        let before = self.candidate(index, out).map_or(0, |candidate| candidate.calls_before);
+        before.saturating_add(call)
     }
 
     fn arguments(&mut self, index: u32, call: u32, arguments: &str, out: &mut BytesMut) {
@@ -211,6 +243,7 @@ impl Encoder {
 impl StreamEncoder for Encoder {
     fn encode(&mut self, event: &Event, out: &mut BytesMut, drops: &mut Drops) {
         match event {
+            Event::Start { .. } if !self.candidates.is_empty() => self.go_on(),
             Event::Start { id, model, created, extra } => {
                 self.begin(id.as_deref(), model.as_deref(), *created, extra, drops);
             }
@@ -234,7 +267,10 @@ impl StreamEncoder for Encoder {
             Event::ToolCallStart { candidate, call, id, name, .. } => {
                 self.tool_start(*candidate, *call, id.as_deref(), name, out);
             }
-            Event::ToolCallDelta { candidate, call, arguments } => self.arguments(*candidate, *call, arguments, out),
+            Event::ToolCallDelta { candidate, call, arguments } => {
+                let call = self.number(*candidate, *call, out);
+                self.arguments(*candidate, call, arguments, out);
+            }
             Event::Citation { candidate, citation } => self.citation(*candidate, citation, out, drops),
             Event::Logprobs { candidate, value } => {
                 self.candidate(*candidate, out);
