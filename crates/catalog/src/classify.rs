@@ -13,6 +13,8 @@ use dialect::hint::{self, Headers, HintSource};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
+/// What the rules call the begun answer of a request that goes on with it.
+const PREFILL: &str = "prefill";
 /// The most a hint may ask for, unless a quota is used up.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The most the reset of a quota may be away.
@@ -130,6 +132,11 @@ pub fn unreadable(provider: &Provider, body: &[u8]) -> Fault {
     fault
 }
 
+/// Whether the target refused to go on with a begun answer by its own means; it may do so when it is told to in words.
+pub fn is_prefill_refused(fault: &Fault) -> bool {
+    fault.class == FaultClass::UnsupportedParameter && fault.parameter.as_deref() == Some(PREFILL)
+}
+
 /// A 200 that finished without text, refusal, tool call or media.
 pub fn empty_answer(provider: &Provider) -> Fault {
     let words = format!("{} finished without an answer", provider.name);
@@ -140,7 +147,7 @@ fn fault_from(fields: &ErrorFields, class: FaultClass, rule: Option<&Rule>, orig
     let mut fault = Fault::new(class, origin, envelope::scrub(&fields.message));
     fault.scope = rule.and_then(|rule| rule.scope).unwrap_or_else(|| class.default_scope());
     fault.code = fields.code.clone().or_else(|| fields.kind.clone()).map(|code| envelope::scrub(&code));
-    fault.parameter.clone_from(&fields.parameter);
+    fault.parameter = rule.and_then(|rule| rule.parameter.clone()).or_else(|| fields.parameter.clone());
     fault
 }
 

@@ -5,7 +5,7 @@ use crate::glob;
 use crate::quirks::Quirks;
 use crate::raw::ModelRow;
 use canon::{DialectName, Usage};
-use dialect::profile::Profile;
+use dialect::profile::{Continuation, Profile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -124,7 +124,21 @@ impl Provider {
         // A profile that does not parse was refused when the row was loaded.
         let mut profile = if known { quirks.profile().unwrap_or_default() } else { self.profile.clone() };
         profile.max_output_tokens = profile.max_output_tokens.or(facts.max_output_tokens);
+        self.place_continuation(&mut profile);
         Model { facts, profile, known }
+    }
+
+    /// Fits the path of continuations to the address: it stands there already, or it is put after it. An address that ends
+    /// in a version (`/v1`) has no such path under it.
+    fn place_continuation(&self, profile: &mut Profile) {
+        let Some(path) = profile.continuation_path.as_deref() else { return };
+        let last = self.base_url.rsplit('/').next().unwrap_or_default();
+        let digits = last.strip_prefix('v').unwrap_or_default();
+        if self.base_url.ends_with(path) {
+            profile.continuation_path = None;
+        } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            (profile.continuation, profile.continuation_path) = (Continuation::None, None);
+        }
     }
 
     /// Ids of the rows that name exactly one model, in the order they are written.

@@ -102,6 +102,9 @@ pub struct Rule {
     /// What it concerns, where the class's usual scope is wrong.
     #[schemars(schema_with = "scope_schema")]
     pub scope: Option<Scope>,
+    /// The parameter it is about, where the error does not name one; `prefill` = the begun answer of a request that goes
+    /// on with it.
+    pub parameter: Option<String>,
     /// Which hint to believe.
     #[serde(default)]
     pub hint: HintUse,

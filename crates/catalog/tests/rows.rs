@@ -328,3 +328,87 @@ fn the_schema_of_a_row_names_its_fields_and_refuses_others() {
         assert!(text.contains(word), "{word}");
     }
 }
+
+#[test]
+fn only_models_that_are_documented_to_go_on_with_a_begun_answer_are_asked_to() {
+    use dialect::profile::{Continuation, Exclusion};
+    for (provider, model, expected) in [
+        ("anthropic", "claude-3-haiku-20240307", Continuation::Prefill),
+        ("anthropic", "claude-3-7-sonnet-20250219", Continuation::Prefill),
+        ("anthropic", "claude-opus-4-20250514", Continuation::Prefill),
+        ("anthropic", "claude-sonnet-4-0", Continuation::Prefill),
+        ("anthropic", "claude-opus-4-1-20250805", Continuation::Prefill),
+        ("anthropic", "claude-haiku-4-5", Continuation::Prefill),
+        ("anthropic", "claude-sonnet-4-5-20250929", Continuation::Prefill),
+        ("anthropic", "claude-opus-4-6", Continuation::None),
+        ("anthropic", "claude-opus-4-8", Continuation::None),
+        ("anthropic", "claude-sonnet-5", Continuation::None),
+        ("anthropic", "claude-haiku-5-5", Continuation::None),
+        ("anthropic", "claude-fable-5-1", Continuation::None),
+        ("anthropic", "claude-of-the-future", Continuation::None),
+        ("openai", "gpt-4o", Continuation::None),
+        ("openai", "unknown", Continuation::None),
+        ("xai", "grok-4", Continuation::None),
+        ("tokenmix", "unknown", Continuation::None),
+        ("gemini", "gemini-3-pro-preview", Continuation::None),
+        ("gemini", "gemini-4-flash", Continuation::Token),
+        ("mistral", "mistral-large-latest", Continuation::Prefix),
+        ("mistral", "magistral-medium-latest", Continuation::None),
+        ("mistral", "unknown", Continuation::None),
+        ("deepseek", "deepseek-v4-pro", Continuation::Prefix),
+        ("deepseek", "unknown", Continuation::None),
+        ("dashscope", "qwen-plus", Continuation::Partial),
+        ("dashscope", "qwen3-coder-plus", Continuation::Partial),
+        ("dashscope", "qwen3.7-plus", Continuation::None),
+        ("dashscope", "qwen3-235b-a22b-thinking-2507", Continuation::None),
+        ("groq", "llama-3.3-70b-versatile", Continuation::Prefill),
+        ("groq", "openai/gpt-oss-120b", Continuation::None),
+        ("openrouter", "anthropic/claude-sonnet-4.5", Continuation::Prefill),
+        ("openrouter", "anthropic/claude-3.7-sonnet:thinking", Continuation::None),
+        ("openrouter", "anthropic/claude-opus-4.6", Continuation::None),
+        ("openrouter", "unknown/model", Continuation::None),
+        ("ollama", "llama3.1:8b", Continuation::Prefill),
+        ("ollama", "unknown", Continuation::None),
+        ("vllm", "any/model", Continuation::ContinueFinalMessage),
+    ] {
+        let profile = shipped(provider).model(model).profile;
+        assert_eq!(profile.continuation, expected, "{provider}/{model}");
+        // What thinks, or answers in a form, is nowhere documented to go on; but DeepSeek's prefix takes thoughts, and a
+        // token is the same request again.
+        let thought = profile.continuation_excludes.contains(&Exclusion::Thinking);
+        let free = matches!(expected, Continuation::None | Continuation::Token) || provider == "deepseek";
+        assert!(thought || free, "{provider}/{model}");
+    }
+}
+
+#[test]
+fn a_continuation_is_configured_like_any_other_deviation() {
+    use dialect::profile::{Continuation, Exclusion};
+    let yaml = "{ quirks: { continuation: partial, continuation_excludes: [json_object], continuation_path: /x } }";
+    let own = over("moonshot", &yaml.replace("{ quirks", "{ dialect: openai-chat, base_url: 'https://m', quirks"));
+    let profile = own.unwrap().model("kimi").profile;
+    assert_eq!(profile.continuation, Continuation::Partial);
+    assert_eq!(profile.continuation_excludes, [Exclusion::JsonObject]);
+    assert_eq!(profile.continuation_path.as_deref(), Some("/x"));
+    let off = over("vllm", "{ quirks: { continuation: none } }").unwrap();
+    assert_eq!(off.model("m").profile.continuation, Continuation::None);
+    let schema = serde_json::to_value(schemars::schema_for!(RawProvider)).unwrap().to_string();
+    for word in ["continue_final_message", "structured_output", "continuation_path"] {
+        assert!(schema.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn the_path_of_continuations_fits_the_address() {
+    use dialect::profile::Continuation;
+    for (address, path, continuation) in [
+        ("https://api.deepseek.com", Some("/beta"), Continuation::Prefix),
+        ("http://127.0.0.1:9/relay", Some("/beta"), Continuation::Prefix),
+        ("https://api.deepseek.com/beta", None, Continuation::Prefix),
+        ("https://api.deepseek.com/v1", None, Continuation::None),
+    ] {
+        let provider = over("deepseek", &format!("{{ base_url: '{address}' }}")).unwrap();
+        let profile = provider.model("deepseek-v4-pro").profile;
+        assert_eq!((profile.continuation_path.as_deref(), profile.continuation), (path, continuation), "{address}");
+    }
+}
