@@ -9,4 +9,5 @@ mod unrepeated;
 pub mod decode;
 pub mod hint;
 pub mod scan;
+pub mod shown;
 pub mod sse;

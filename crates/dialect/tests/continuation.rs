@@ -1,6 +1,6 @@
 //! A request that goes on with a begun answer, as each target wants it; and the requests no target is asked so.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use canon::{
     Continues, DialectName, Drops, Effort, Message, OutputFormat, Part, ReasoningRequest, Request, Role, Sampling,

@@ -78,7 +78,11 @@ fn answer(dialect: DialectName, pieces: &[Piece]) -> Vec<Event> {
             Piece::Text(words) => events.push(text(words)),
             Piece::Reasoning(words) => events.push(reasoning(words)),
             Piece::Signature => {
-                events.push(Event::Reasoning { candidate: 0, text: String::new(), signature: Some(signature(dialect)) })
+                events.push(Event::Reasoning {
+                    candidate: 0,
+                    text: String::new(),
+                    signature: Some(signature(dialect)),
+                });
             }
             Piece::Call(arguments) => {
                 let (id, name) = (Some(format!("call_{call}")), "look_up".to_owned());
@@ -208,10 +212,14 @@ proptest! {
         let (kept, held) = frames.split_at(at.index(frames.len()));
         let held = &held[..back.index(held.len() + 1)];
         let mut both = SideBySide::new(dialect, &Profile::default());
-        kept.iter().for_each(|frame| assert!(both.look(frame)));
+        for frame in kept {
+assert!(both.look(frame));
+}
         let before = both.shown().clone();
         let mark = both.shown().mark();
-        held.iter().for_each(|frame| assert!(both.look(frame)));
+        for frame in held {
+assert!(both.look(frame));
+}
         both.shown_mut().rewind(&mark);
         prop_assert_eq!(both.shown(), &before);
     }
@@ -269,10 +277,14 @@ fn recording_can_be_stopped_and_is_then_gone() {
         let mut sniffer = outbound(dialect).sniffer(&Profile::default());
         sniffer.record();
         let frames = frames(&stream);
-        frames.iter().for_each(|frame| drop(sniffer.sniff(frame)));
+        for frame in &frames {
+            drop(sniffer.sniff(frame));
+        }
         assert_eq!(sniffer.shown().unwrap().text, "ab");
         sniffer.stop_recording();
-        frames.iter().for_each(|frame| drop(sniffer.sniff(frame)));
+        for frame in &frames {
+            drop(sniffer.sniff(frame));
+        }
         assert!(sniffer.shown().is_none() && sniffer.shown_mut().is_none());
     }
 }
@@ -354,7 +366,9 @@ fn thinking_of_another_target_gets_a_block_of_its_own() {
     let dialect = DialectName::AnthropicMessages;
     let (stream, _) = written(dialect, &[head("msg_1"), reasoning("hm")]);
     let mut both = SideBySide::new(dialect, &Profile::default());
-    frames(&stream).iter().for_each(|frame| assert!(both.look(frame)));
+    for frame in &frames(&stream) {
+        assert!(both.look(frame));
+    }
     let signed = Event::Reasoning { candidate: 0, text: String::new(), signature: Some(signature(dialect)) };
     let rest = [reasoning("anew"), signed, text("a"), finish(FinishReason::Stop), Event::Done];
     let mut whole = stream.clone();
@@ -384,7 +398,9 @@ fn an_array_goes_on_inside_its_brackets() {
         encoder.encode(&event, &mut out, &mut drops);
     }
     let mut shown = dialect::Shown::default();
-    [head("id-1"), text("a")].iter().for_each(|event| shown.take(event));
+    for event in &[head("id-1"), text("a")] {
+        shown.take(event);
+    }
     let mut encoder = inbound(DialectName::Gemini).resume_encoder(array(), &shown);
     for event in [head("id-2"), text("b"), finish(FinishReason::Stop), Event::Done] {
         encoder.encode(&event, &mut out, &mut drops);

@@ -53,7 +53,8 @@ fn stream(value: &Value) -> Option<Bytes> {
         return Some(Bytes::copy_from_slice(text.as_bytes()));
     }
     let chunks = response["chunks"].as_array()?;
-    Some(chunks.iter().map(|chunk| format!("data: {}\n\n", chunk.as_str().unwrap())).collect::<String>().into())
+    let frames: Vec<String> = chunks.iter().map(|chunk| format!("data: {}\n\n", chunk.as_str().unwrap())).collect();
+    Some(frames.concat().into())
 }
 
 /// Every recorded stream; `None` = there are none here.

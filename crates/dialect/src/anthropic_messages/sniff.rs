@@ -50,7 +50,8 @@ struct Piece<'a> {
 
 /// A word of the protocol, which has nothing to unescape: reading it costs no allocation.
 fn word(raw: &RawValue) -> &str {
-    raw.get().trim_matches('"')
+    let raw = raw.get();
+    raw.strip_prefix('"').and_then(|word| word.strip_suffix('"')).unwrap_or(raw)
 }
 
 impl Piece<'_> {
@@ -103,10 +104,11 @@ impl Sniffer for Sniff {
         match outline.kind.map_or(named, word) {
             "content_block_delta" => {
                 let Some(delta) = &outline.delta else { return malformed() };
+                let tag = delta_tag(delta);
                 if let Some(shown) = self.shown.as_deref_mut() {
-                    show_delta(delta, text, shown);
+                    show_delta(tag, delta, text, shown);
                 }
-                tagged(delta_tag(delta))
+                tagged(tag)
             }
             "content_block_start" => {
                 let Some(block) = &outline.content_block else { return malformed() };
@@ -283,28 +285,31 @@ fn show_block(block: &Piece<'_>, event: &str, shown: &mut Shown) {
     }
 }
 
-/// Records a piece of a block. Some servers leave out the start of one whose first piece says it all.
-fn show_delta(delta: &Piece<'_>, event: &str, shown: &mut Shown) {
-    if shown.open_block.is_some_and(|open| open.kind == BlockKind::Other) {
-        return;
-    }
-    match delta.kind() {
-        "text_delta" => {
-            if shown.open_block.is_none() {
-                open(BlockKind::Text, event, shown);
+/// Records a piece of a block, of which the tag is known. Some servers leave out the start of a block whose first piece
+/// says it all.
+fn show_delta(tag: Tag, delta: &Piece<'_>, event: &str, shown: &mut Shown) {
+    let within = shown.open_block.map(|open| open.kind);
+    match tag {
+        _ if within == Some(BlockKind::Other) => {}
+        Tag::Content => match delta.kind() {
+            "text_delta" => {
+                if within.is_none() {
+                    open(BlockKind::Text, event, shown);
+                }
+                say(delta.text, shown);
             }
-            say(delta.text, shown);
-        }
-        "thinking_delta" => {
-            if shown.open_block.is_none() {
+            "citations_delta" => shown.hinder(Obstacle::Citations),
+            _ => shown.hinder(Obstacle::Opaque),
+        },
+        Tag::Reasoning => {
+            if within.is_none() {
                 open(BlockKind::Thinking, event, shown);
             }
             shown.reasoning |= !delta.is_empty();
+            shown.signed |= delta.kind() == "signature_delta";
         }
-        "signature_delta" => shown.signed = true,
-        "input_json_delta" => {}
-        "citations_delta" => shown.hinder(Obstacle::Citations),
-        _ => shown.hinder(Obstacle::Opaque),
+        // Arguments, or nothing said.
+        Tag::Tool | Tag::Prelude | Tag::Usage | Tag::Fault | Tag::Done => {}
     }
 }
 

@@ -258,9 +258,9 @@ fn show(candidate: &Candidate<'_>, parts: &[Piece<'_>], shown: &mut Shown) {
         shown.signed |= part.signed;
         match part.is {
             Part::Content if part.media => shown.hinder(Obstacle::Media),
-            Part::Content => match &part.text {
+            Part::Content => match part.text.as_deref() {
+                None | Some("") => shown.hinder(Obstacle::Opaque),
                 Some(text) => shown.text.push_str(text),
-                None => shown.hinder(Obstacle::Opaque),
             },
             Part::Thought => shown.reasoning = true,
             Part::Call => show_call(part.call, shown),
