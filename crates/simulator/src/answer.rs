@@ -203,9 +203,12 @@ fn made_up_calls(speaker: &Speaker<'_>, asked: &Asked, body: &[u8]) -> Vec<Call>
 
 fn text(speaker: &Speaker<'_>, asked: &Asked, place: usize, body: &[u8]) -> Said {
     let reference = reference(speaker, asked, place);
-    let (full, begins_at) = match &asked.going_on {
-        Some(going_on) => going_on.said(speaker.continues, &reference),
-        None => (reference, 0),
+    let (full, begins_at, spent) = match &asked.going_on {
+        Some(going_on) => {
+            let (full, begins_at) = going_on.said(speaker.continues, &reference);
+            (full, begins_at, going_on.spent(&reference, begins_at))
+        }
+        None => (reference, 0, 0),
     };
     let stop = asked
         .stops
@@ -219,7 +222,7 @@ fn text(speaker: &Speaker<'_>, asked: &Asked, place: usize, body: &[u8]) -> Said
     };
     let huge = speaker.huge.map(|size| Piece { text: "mainstay ".repeat(size / 9 + 1), tokens: 1 });
     let most = asked.max_tokens.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
-    let most = most.saturating_sub(usize::from(huge.is_some()));
+    let most = most.saturating_sub(usize::from(huge.is_some()) + spent);
     let tokens = pieces(&full);
     if tokens.len() > most {
         full = tokens.into_iter().take(most).collect();

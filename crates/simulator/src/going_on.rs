@@ -7,6 +7,7 @@
 use crate::continues::{Continues, Manner};
 use crate::error::Invalid;
 use crate::rewording;
+use crate::schema::pieces;
 use crate::wire::{Asked, Heard};
 
 /// Shorter quotations are taken to be chance, unless they are the whole partial answer.
@@ -93,15 +94,46 @@ fn quotation(partial: &str, instruction: &str) -> Option<String> {
     if !goes_on || !exactly || partial.trim().is_empty() {
         return None;
     }
+    let plain = quoted_end(partial, instruction);
+    let read = if instruction.contains('\\') { quoted_end(partial, &unescaped(instruction)) } else { None };
+    let found =
+        if read.as_ref().map_or(0, String::len) > plain.as_ref().map_or(0, String::len) { read } else { plain }?;
+    let shortest = SHORTEST.min(partial.trim().chars().count());
+    (found.chars().count() >= shortest).then_some(found)
+}
+
+fn quoted_end(partial: &str, instruction: &str) -> Option<String> {
     // An assistant turn may have lost the white space at its end, or kept it where the quotation has not.
     let whole = longest_end(partial, instruction);
     let trimmed = longest_end(partial.trim_end(), instruction);
     let (from, found) = if trimmed.1.len() > whole.1.len() { trimmed } else { whole };
-    let count = found.chars().count();
-    if count < SHORTEST.min(partial.trim().chars().count()) {
-        return None;
+    found.get(opening(instruction, from, found.len())..).map(str::to_owned)
+}
+
+/// With the escapes of JSON strings undone, for an instruction that quotes that way.
+fn unescaped(instruction: &str) -> String {
+    let mut out = String::with_capacity(instruction.len());
+    let mut rest = instruction;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        let (letter, taken) = match after.as_bytes().first() {
+            Some(b'n') => (Some('\n'), 1),
+            Some(b'r') => (Some('\r'), 1),
+            Some(b't') => (Some('\t'), 1),
+            Some(b'u') => {
+                let code = after.get(1..5).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                (code.and_then(char::from_u32), 5)
+            }
+            Some(mark @ (b'"' | b'\\' | b'/')) => (Some(char::from(*mark)), 1),
+            _ => (None, 0),
+        };
+        match letter {
+            Some(letter) => out.push(letter),
+            None => out.push('\\'),
+        }
+        rest = if letter.is_some() { after.get(taken..).unwrap_or_default() } else { after };
     }
-    Some(found.get(opening(instruction, from, found.len())..).unwrap_or(found).to_owned())
+    out + rest
 }
 
 /// The longest end of `text` that `within` holds, with its last place there.
@@ -150,6 +182,14 @@ impl GoingOn {
         match self.form {
             Form::Native | Form::Token(_) => true,
             Form::Instructed { .. } => false,
+        }
+    }
+
+    /// Tokens of the answer that a limit counts although they were sent before: with a token, all of them.
+    pub(crate) fn spent(&self, reference: &str, begins_at: usize) -> usize {
+        match self.form {
+            Form::Token(_) => pieces(reference.get(..begins_at).unwrap_or_default()).len(),
+            Form::Native | Form::Instructed { .. } => 0,
         }
     }
 
@@ -256,6 +296,13 @@ mod tests {
         assert_eq!(found(partial, "“five six seven eight” and so on").unwrap(), "five six seven eight");
         assert_eq!(found("H", "<x>H</x>").unwrap(), "H");
         assert_eq!(found("漢字 です", "```\n漢字 です\n```").unwrap(), "漢字 です");
+    }
+
+    #[test]
+    fn a_quotation_in_json_is_read_as_json() {
+        let partial = "He said:\n\t\"naïve \\ words\"";
+        assert_eq!(found(partial, &serde_json::json!(partial).to_string()).unwrap(), partial);
+        assert_eq!(unescaped("\\u00e9 \\x \\"), "é \\x \\");
     }
 
     #[test]

@@ -225,6 +225,11 @@ async fn a_limit_ends_an_answer_with_a_token_to_go_on_from() {
     let mut again = body(GEMINI, "Tell me about the harbour.");
     again["continuationToken"] = answer["candidates"][0]["continuationToken"].clone();
     assert_eq!(begun + &said(&simulator, &again).await, REFERENCE);
+    // The limit is one for the whole answer: it is spent.
+    again["generationConfig"] = json!({"maxOutputTokens": 4});
+    assert_eq!(said(&simulator, &again).await, "");
+    again["generationConfig"] = json!({"maxOutputTokens": 6});
+    assert_eq!(said(&simulator, &again).await, "Seven “lanterns”\u{a0}s");
 }
 
 #[tokio::test(start_paused = true)]
