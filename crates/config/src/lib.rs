@@ -6,12 +6,14 @@
 mod error;
 mod load;
 mod raw;
+mod reuse;
 mod snapshot;
 mod units;
 
 pub use error::ConfigError;
 pub use load::{DEFAULT_LISTEN, Environment, Loader};
 pub use raw::Raw;
+pub use reuse::{Coalesce, Priority, QueueRules, Reuse, ReuseLimits, WhenExhausted};
 pub use snapshot::{CallerKey, Injection, Limits, Snapshot, UnknownModel};
 
 /// The JSON Schema of the configuration file, for editors.

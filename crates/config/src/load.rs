@@ -6,6 +6,7 @@ use crate::raw::{
     RawTarget,
 };
 use crate::raw::{RawHealth, RawTimeouts};
+use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Provider, RawProvider};
@@ -61,6 +62,13 @@ impl Loader<'_> {
     }
 }
 
+/// What stands at the top of the file for every model.
+struct Defaults<'a> {
+    timeouts: &'a RawTimeouts,
+    coalesce: Option<RawCoalesce>,
+    queue: RawQueue,
+}
+
 struct Build<'a> {
     loader: &'a Loader<'a>,
     origin: &'a str,
@@ -92,6 +100,8 @@ impl Build<'_> {
             },
             drain: raw.drain.map_or(Duration::from_secs(30), |s| s.0),
             drain_accept: raw.drain_accept.map_or(Duration::from_secs(5), |s| s.0),
+            reuse_limits: reuse::limits(raw.cache, raw.idempotency),
+            direct_reuse: self.direct_reuse(raw.coalesce, raw.queue)?,
             health: self.loader.health.clone(),
             breaker: breaker(&raw.health),
             direct: ModelSettings {
@@ -102,7 +112,8 @@ impl Build<'_> {
         };
         let mut snapshot = Snapshot::new(parts);
         for (name, model) in raw.models {
-            self.model(&mut snapshot, &name, &model, &raw.timeouts)?;
+            let defaults = Defaults { timeouts: &raw.timeouts, coalesce: raw.coalesce, queue: raw.queue };
+            self.model(&mut snapshot, &name, &model, &defaults)?;
         }
         Ok(snapshot)
     }
@@ -218,7 +229,7 @@ impl Build<'_> {
             if keys.iter().any(|k| k.hash == hash) {
                 return Err(self.at(&path, &format!("`{}` has the same key as another entry", key.name)));
             }
-            keys.push(CallerKey { name: key.name, hash, models: key.models });
+            keys.push(CallerKey { name: key.name, hash, models: key.models, priority: key.priority });
         }
         Ok(keys)
     }
@@ -228,7 +239,7 @@ impl Build<'_> {
         snapshot: &mut Snapshot,
         name: &str,
         raw: &RawModel,
-        defaults: &RawTimeouts,
+        defaults: &Defaults<'_>,
     ) -> Result<(), ConfigError> {
         let path = ["models", name];
         if raw.targets.is_empty() {
@@ -240,7 +251,7 @@ impl Build<'_> {
                 RawStrategy::Priority => Strategy::Priority,
                 RawStrategy::Weighted => Strategy::Weighted,
             },
-            timeouts: timeouts(&raw.timeouts, defaults),
+            timeouts: timeouts(&raw.timeouts, defaults.timeouts),
             on: on_fault(raw),
             profile: match raw.profile {
                 RawProfile::Default => FaultProfile::Default,
@@ -267,8 +278,25 @@ impl Build<'_> {
             }
             targets.push(Arc::new(target));
         }
-        snapshot.add(name, settings, targets);
+        snapshot.add(name, settings, self.reuse(name, raw, defaults)?, targets);
         Ok(())
+    }
+
+    fn reuse(&self, name: &str, raw: &RawModel, defaults: &Defaults<'_>) -> Result<Reuse, ConfigError> {
+        let own = OfModel {
+            cache: raw.cache.as_ref(),
+            coalesce: raw.coalesce,
+            when_exhausted: raw.when_exhausted.as_deref(),
+            queue: raw.queue,
+        };
+        reuse::of_model(&own, defaults.coalesce, defaults.queue)
+            .map_err(|(field, message)| self.at(&["models", name, field], &message))
+    }
+
+    /// What stands at the top of the file holds for names that no model is configured for.
+    fn direct_reuse(&self, coalesce: Option<RawCoalesce>, queue: RawQueue) -> Result<Reuse, ConfigError> {
+        let none = OfModel { cache: None, coalesce, when_exhausted: None, queue };
+        reuse::of_model(&none, None, RawQueue::default()).map_err(|(field, message)| self.at(&[field], &message))
     }
 
     /// What the fault table never does is refused, rather than read and left undone.

@@ -2,6 +2,7 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::units::{Size, Span};
 use catalog::RawProvider;
 use routing::{Across, Hold, RescueMode};
@@ -29,6 +30,15 @@ pub struct Raw {
     pub timeouts: RawTimeouts,
     /// When a target is left alone, and how it comes back.
     pub health: RawHealth,
+    /// Where cached answers are kept; which models cache is said at each.
+    pub cache: RawCacheStore,
+    /// Which identical requests in flight share one upstream call, for every model that states nothing of its own; off
+    /// by default.
+    pub coalesce: Option<RawCoalesce>,
+    /// The queues of models whose `when_exhausted` lists `queue`.
+    pub queue: RawQueue,
+    /// The same request sent twice under one `Idempotency-Key`.
+    pub idempotency: RawIdempotency,
     /// How long streams may go on after SIGTERM.
     pub drain: Option<Span>,
     /// How long connections are still accepted after SIGTERM, so that load balancers notice.
@@ -58,6 +68,14 @@ pub struct RawModel {
     /// What to do for a stream that breaks after part of the answer was sent: `resume` (the default), `restart`,
     /// `error`, or a mapping with options.
     pub rescue: Option<RawRescue>,
+    /// Keep complete answers and give them again for the same question; off by default.
+    pub cache: Option<RawCache>,
+    /// Which identical requests in flight share one upstream call.
+    pub coalesce: Option<RawCoalesce>,
+    /// What is done when no target can serve, in this order; the error at once by default.
+    pub when_exhausted: Option<Vec<RawWhenExhausted>>,
+    /// The queue of this model.
+    pub queue: RawQueue,
 }
 
 /// In which order targets are tried.
@@ -251,6 +269,9 @@ pub struct RawKey {
     /// Models it may use; none = all. A trailing `*` stands for any ending.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Who is served first when requests wait; the header `x-mainstay-priority` can lower it.
+    #[serde(default)]
+    pub priority: Priority,
 }
 
 /// Bounds of what callers may send.

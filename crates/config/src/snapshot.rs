@@ -1,5 +1,6 @@
 //! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
 
+use crate::reuse::{Priority, Reuse, ReuseLimits};
 use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
@@ -30,6 +31,10 @@ pub struct Snapshot {
     pub drain_accept: Duration,
     /// Faults to inject, by target id.
     pub injections: BTreeMap<String, Injection>,
+    /// Bounds of what is kept to be used again.
+    pub reuse_limits: ReuseLimits,
+    reuse: BTreeMap<String, Arc<Reuse>>,
+    direct_reuse: Arc<Reuse>,
     models: BTreeMap<String, Arc<Model>>,
     pools: BTreeMap<String, Pool>,
     health: Arc<Health>,
@@ -46,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) drain: Duration,
     pub(crate) drain_accept: Duration,
+    pub(crate) reuse_limits: ReuseLimits,
+    pub(crate) direct_reuse: Reuse,
     pub(crate) health: Arc<Health>,
     pub(crate) breaker: BreakerSettings,
     pub(crate) direct: ModelSettings,
@@ -94,6 +101,8 @@ pub struct CallerKey {
     pub hash: [u8; 32],
     /// Models it may use; empty = all. A trailing `*` stands for any ending.
     pub models: Vec<String>,
+    /// Who is served first when requests wait.
+    pub priority: Priority,
 }
 
 impl CallerKey {
@@ -169,6 +178,9 @@ impl Snapshot {
             drain: parts.drain,
             drain_accept: parts.drain_accept,
             injections: BTreeMap::new(),
+            reuse_limits: parts.reuse_limits,
+            reuse: BTreeMap::new(),
+            direct_reuse: Arc::new(parts.direct_reuse),
             models: BTreeMap::new(),
             pools: parts.pools,
             health: parts.health,
@@ -181,6 +193,11 @@ impl Snapshot {
     /// The logical models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
+    }
+
+    /// What the model of a name does with answers; `provider/model` has what stands at the top of the file.
+    pub fn reuse(&self, model: &str) -> &Arc<Reuse> {
+        self.reuse.get(model).unwrap_or(&self.direct_reuse)
     }
 
     /// The configured providers, by name.
@@ -272,7 +289,8 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) {
+    pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, reuse: Reuse, targets: Vec<Arc<Target>>) {
+        self.reuse.insert(name.to_owned(), Arc::new(reuse));
         let model = self.make_model(name, settings, targets);
         self.models.insert(name.to_owned(), Arc::new(model));
     }

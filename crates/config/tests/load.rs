@@ -175,3 +175,64 @@ fn providers_are_found_in_the_environment() {
     let nothing = Environment::new();
     assert_eq!(Loader { environment: &nothing, ..loader }.discover(), None);
 }
+
+#[test]
+fn answers_are_used_again_only_where_the_configuration_says_so() {
+    let snapshot = load(&format!("{OPENAI}models:\n  chat: {{ targets: [openai/m] }}\n")).unwrap();
+    assert_eq!(**snapshot.reuse("chat"), config::Reuse::default());
+    assert_eq!(**snapshot.reuse("openai/other"), config::Reuse::default());
+    assert_eq!(snapshot.reuse_limits, config::ReuseLimits::default());
+}
+
+#[test]
+fn a_cache_has_a_time_to_live_and_stale_answers_are_kept_where_they_are_asked_for() {
+    let of = |lines: &str| {
+        let snapshot = load(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/m]\n{lines}")).unwrap();
+        let reuse = snapshot.reuse("chat");
+        (reuse.cache.map(|cache| (cache.ttl.as_secs(), cache.stale_for.as_secs())), reuse.when_exhausted.clone())
+    };
+    let stale = config::WhenExhausted::StaleCache;
+    assert_eq!(of("    cache: {}\n"), (Some((600, 0)), vec![]));
+    assert_eq!(of("    cache: { ttl: 1m }\n    when_exhausted: [error]\n"), (Some((60, 0)), vec![]));
+    assert_eq!(of("    cache: {}\n    when_exhausted: [stale_cache]\n"), (Some((600, 86_400)), vec![stale]));
+    assert_eq!(of("    when_exhausted: [stale_cache, error]\n"), (Some((0, 86_400)), vec![stale]));
+}
+
+#[test]
+fn what_stands_at_the_top_holds_for_every_model_that_says_nothing_else() {
+    let source = format!(
+        "{OPENAI}coalesce: deterministic\nqueue: {{ size: 7, keep_alive: 5s }}\ncache: {{ memory: 1MiB }}\n\
+         idempotency: {{ window: 1h, memory: 2MiB }}\nmodels:\n  a: {{ targets: [openai/m] }}\n  \
+         b: {{ targets: [openai/m], coalesce: off, queue: {{ size: 9 }} }}\n"
+    );
+    let snapshot = load(&source).unwrap();
+    let (a, b) = (snapshot.reuse("a"), snapshot.reuse("b"));
+    assert_eq!((a.coalesce, a.queue.size), (config::Coalesce::Deterministic, 7));
+    assert_eq!((b.coalesce, b.queue.size, b.queue.keep_alive.unwrap().as_secs()), (config::Coalesce::Off, 9, 5));
+    assert_eq!(snapshot.reuse("openai/x").coalesce, config::Coalesce::Deterministic);
+    let limits = snapshot.reuse_limits;
+    assert_eq!((limits.cache_memory, limits.idempotency_memory), (1 << 20, 2 << 20));
+    assert_eq!(limits.idempotency_window.as_secs(), 3600);
+}
+
+#[test]
+fn what_is_never_done_with_answers_is_refused_at_its_line() {
+    for (lines, line, said) in [
+        ("    when_exhausted: []\n", 6, "no step"),
+        ("    when_exhausted: [error, queue]\n", 6, "nothing after `error`"),
+        ("    when_exhausted: [queue, queue]\n", 6, "twice"),
+        ("    when_exhausted: [queue, panic]\n", 6, "stale_cache"),
+        ("    cache: { ttl: 1m, stale_for: 1h }\n", 6, "`when_exhausted` to list it"),
+        ("    when_exhausted: [stale_cache]\n    cache: { stale_for: 0s }\n", 7, "keeps nothing"),
+        ("    cache: { ttl: 0s }\n", 6, "keeps nothing"),
+        ("    queue: { size: 0 }\n", 6, "at least 1"),
+        ("    queue: { keep_alive: 10ms }\n", 6, "at least 1s"),
+        ("    coalesce: sometimes\n", 6, "deterministic"),
+    ] {
+        let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/m]\n{lines}"));
+        let place = [format!("mainstay.yaml:{line}"), format!("line {line} ")];
+        assert!(error.contains(said) && place.iter().any(|place| error.contains(place)), "{lines}: {error}");
+    }
+    let error = refused(&format!("{OPENAI}queue: {{ size: 0 }}\n"));
+    assert!(error.contains("at least 1") && error.contains("mainstay.yaml:3"), "{error}");
+}
