@@ -61,7 +61,7 @@ pub(crate) struct Failed {
 /// What every attempt of an exchange is made from. Shared, because a probe outlives the exchange that began it.
 pub(crate) struct Exchange {
     /// The caller's request.
-    pub inquiry: Inquiry,
+    pub inquiry: Arc<Inquiry>,
     /// How the caller's stream must look.
     pub shape: StreamShape,
     /// The clock.
@@ -72,6 +72,8 @@ pub(crate) struct Exchange {
     pub blocked_is_fault: bool,
     /// The configuration that was in force when it began.
     pub current: Arc<Current>,
+    /// Attempts of this exchange before it waited: its numbers go on from there.
+    pub earlier: u32,
 }
 
 /// What an attempt works with.
@@ -137,7 +139,14 @@ impl Attempt {
             Fault::new(FaultClass::Unreachable, Origin::Mainstay, format!("{} has no address", target.provider.name))
         })?;
         let credential = target.credentials.get(self.start.credential);
-        wire::prepare(&self.exchange.inquiry, target, credential, endpoint, connect, self.start.attempt.0)
+        wire::prepare(
+            &self.exchange.inquiry,
+            target,
+            credential,
+            endpoint,
+            connect,
+            self.exchange.earlier.saturating_add(self.start.attempt.0),
+        )
     }
 
     /// The limit that fires first on the way to the gate.

@@ -12,7 +12,7 @@ use crate::relay::{Committed, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::{self, Settlement};
 use crate::stream::Facts;
-use crate::{Current, Gateway};
+use crate::{Current, Shared};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops, FaultClass, Instant};
 use dialect::StreamShape;
@@ -26,8 +26,13 @@ use std::task::{Context, Poll};
 pub(crate) enum Driven {
     /// An answer, whole or a committed stream.
     Answered(Response<GatewayBody>),
-    /// Nobody could answer: the error.
-    GaveUp(Response<GatewayBody>),
+    /// Nobody could answer.
+    GaveUp {
+        /// What the caller is told.
+        response: Response<GatewayBody>,
+        /// Why.
+        error: CallerError,
+    },
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Ready, Failed>> + Send>>;
@@ -69,7 +74,7 @@ impl Drop for Settling<'_> {
 }
 
 /// Runs an exchange up to the commit.
-pub(crate) async fn drive(gateway: &Gateway, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
+pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
     let Planned { inquiry, model, plan, settlement, shape, held } = planned;
     let clock = gateway.clock;
     let facts = facts(&inquiry, &model, settlement.started, seed);
@@ -81,12 +86,14 @@ pub(crate) async fn drive(gateway: &Gateway, current: &Arc<Current>, planned: Pl
         budget: gateway.budget.clone(),
         blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
         current: current.clone(),
+        earlier: u32::try_from(settlement.earlier.attempts.len()).unwrap_or(u32::MAX),
     });
     let mut settling = Settling { machine: Some(Machine::new(model, plan, facts)), clock, settlement: &settlement };
     let mut slots = Slots::default();
     let reached = reach(&exchange, &mut settling, &mut slots, deadline).await;
     let Some(mut machine) = settling.machine.take() else {
-        return Driven::GaveUp(respond::final_error(exchange.inquiry.dialect, &internal()));
+        let error = internal();
+        return Driven::GaveUp { response: respond::final_error(exchange.inquiry.dialect, &error), error };
     };
     drop(settling);
     match reached {
@@ -106,9 +113,11 @@ pub(crate) async fn drive(gateway: &Gateway, current: &Arc<Current>, planned: Pl
             };
             commit.respond(gateway, ready)
         }
-        Reached::GaveUp(error) => {
+        Reached::GaveUp(mut error) => {
+            error.attempts.splice(..0, settlement.earlier.attempts.iter().cloned());
             settlement.gave_up(error.status, error.fault.map(FaultClass::as_str), &machine, clock.now());
-            Driven::GaveUp(refusal(exchange.inquiry.dialect, &error, &machine, &settlement, &slots))
+            let response = refusal(exchange.inquiry.dialect, &error, &machine, &settlement, &slots);
+            Driven::GaveUp { response, error }
         }
     }
 }
@@ -128,22 +137,27 @@ fn refusal(
         respond::tell(&mut response, &story);
     }
     let headers = response.headers_mut();
-    who_was_asked(headers, machine);
+    who_was_asked(headers, machine, settlement);
     respond::set(headers, names::REASON, respond::reason_of(error));
     respond::set_dropped(headers, &facts.drops);
     response
 }
 
-fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> ExchangeFacts {
+/// When the caller must have an answer or an error.
+pub(crate) fn deadline(inquiry: &Inquiry, model: &Model, started: Instant) -> Instant {
     let configured = model.settings.timeouts.deadline;
     let asked = inquiry.timeout();
     let limit = match (configured, asked) {
         (Some(configured), Some(asked)) => Some(configured.min(asked)),
         (one, other) => one.or(other),
     };
+    limit.map_or(Instant::FAR_FUTURE, |limit| started + limit)
+}
+
+fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> ExchangeFacts {
     ExchangeFacts {
         started,
-        deadline: limit.map_or(Instant::FAR_FUTURE, |limit| started + limit),
+        deadline: deadline(inquiry, model, started),
         needs: Needs::from(&inquiry.scan),
         cost: 1.0,
         is_callers_retry: inquiry.is_callers_retry(),
@@ -283,11 +297,11 @@ struct Commit {
     attempt: AttemptId,
     machine: Machine,
     settlement: Settlement,
-    held: Held,
+    held: Arc<Held>,
 }
 
 impl Commit {
-    fn respond(self, gateway: &Gateway, ready: Ready) -> Driven {
+    fn respond(self, gateway: &Shared, ready: Ready) -> Driven {
         let same = ready.same_dialect;
         match ready.answer {
             Served::Whole(bytes, facts, held) => self.whole(gateway, &ready.headers, same, (bytes, held), &facts),
@@ -297,7 +311,7 @@ impl Commit {
 
     fn whole(
         self,
-        gateway: &Gateway,
+        gateway: &Shared,
         from: &HeaderMap,
         same: bool,
         (bytes, held): (Bytes, Held),
@@ -318,7 +332,7 @@ impl Commit {
         Driven::Answered(response)
     }
 
-    fn stream(self, gateway: &Gateway, from: &HeaderMap, same: bool, mut stream: Box<crate::stream::Stream>) -> Driven {
+    fn stream(self, gateway: &Shared, from: &HeaderMap, same: bool, mut stream: Box<crate::stream::Stream>) -> Driven {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         let kind = if self.shape.json_array { "application/json" } else { "text/event-stream" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -350,20 +364,20 @@ impl Commit {
         if let Some(served) = self.machine.served_by().filter(|_| same) {
             respond::cross(&served.target.provider, from, headers);
         }
-        who_was_asked(headers, &self.machine);
+        who_was_asked(headers, &self.machine, &self.settlement);
         respond::set(headers, names::REASON, self.machine.fallback_reason().unwrap_or(respond::NONE));
         respond::set_dropped(headers, &facts.drops);
     }
 }
 
 /// `x-mainstay-provider`, `-model`, `-attempts`, `-fallback`, `-cache`: of who served, else of who is told of.
-fn who_was_asked(headers: &mut HeaderMap, machine: &Machine) {
+fn who_was_asked(headers: &mut HeaderMap, machine: &Machine, settlement: &Settlement) {
     if let Some(who) = machine.served_by().or_else(|| machine.told_of()) {
         respond::set(headers, names::PROVIDER, &who.target.provider.name);
         respond::set(headers, names::MODEL, &who.target.model);
         headers.insert(names::FALLBACK, HeaderValue::from(who.fallback));
     }
-    headers.insert(names::ATTEMPTS, HeaderValue::from(machine.attempts_made()));
+    headers.insert(names::ATTEMPTS, HeaderValue::from(settlement.earlier.attempts.len() + machine.attempts_made()));
     headers.insert(names::CACHE, HeaderValue::from_static(respond::NONE));
 }
 

@@ -21,10 +21,13 @@ mod attempt;
 mod auth;
 mod body;
 mod drive;
+mod exchange;
 mod inquiry;
 mod models;
 mod pipeline;
+mod queue;
 mod readers;
+mod reuse;
 mod settle;
 mod stream;
 mod wire;
@@ -45,12 +48,19 @@ pub use respond::GatewayBody;
 pub struct Gateway {
     current: ArcSwap<Current>,
     transport: Arc<dyn Transport>,
-    clock: Clock,
-    budget: ByteBudget,
-    drain: Drain,
+    shared: Arc<Shared>,
     readers: readers::Readers,
     /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
     seed: AtomicU64,
+}
+
+/// What every exchange of the process works with, whatever the configuration in force.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) budget: ByteBudget,
+    pub(crate) drain: Drain,
+    pub(crate) kept: reuse::Kept,
+    pub(crate) queues: queue::Queues,
 }
 
 /// The configuration in force, with what is derived from it once.
@@ -143,11 +153,15 @@ impl Gateway {
     /// Names the provider whose base URL cannot be used.
     pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
         Ok(Self {
-            budget: ByteBudget::new(memory::default_limit()),
+            shared: Arc::new(Shared {
+                clock: Clock::start(),
+                budget: ByteBudget::new(memory::default_limit()),
+                drain: Drain::new(),
+                kept: reuse::Kept::new(&snapshot.reuse_limits),
+                queues: queue::Queues::default(),
+            }),
             current: ArcSwap::from_pointee(Current::new(snapshot, transport.clone())?),
             transport,
-            clock: Clock::start(),
-            drain: Drain::new(),
             readers: readers::Readers::default(),
             seed: AtomicU64::new(seed),
         })
@@ -155,7 +169,14 @@ impl Gateway {
 
     /// With this many bytes for everything exchanges hold, instead of a quarter of the memory.
     pub fn with_byte_budget(self, bytes: usize) -> Self {
-        Self { budget: ByteBudget::new(bytes), ..self }
+        let shared = Shared {
+            clock: self.shared.clock,
+            budget: ByteBudget::new(bytes),
+            drain: self.shared.drain.clone(),
+            kept: reuse::Kept::new(&self.snapshot().reuse_limits),
+            queues: queue::Queues::default(),
+        };
+        Self { shared: Arc::new(shared), ..self }
     }
 
     /// Puts a new configuration in force; exchanges under way keep theirs.
@@ -164,6 +185,7 @@ impl Gateway {
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
         let new = Arc::new(Current::new(snapshot, self.transport.clone())?);
+        self.shared.kept.configure(&new.snapshot.reuse_limits);
         let old = self.current.swap(new.clone());
         forget_what_no_longer_holds(&old.snapshot, &new.snapshot);
         Ok(())
@@ -176,17 +198,17 @@ impl Gateway {
 
     /// The life of the process, to end it.
     pub fn drain(&self) -> &Drain {
-        &self.drain
+        &self.shared.drain
     }
 
     /// The gateway's time line.
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.shared.clock
     }
 
     /// Bytes held by exchanges at the moment.
     pub fn held_bytes(&self) -> usize {
-        self.budget.held()
+        self.shared.budget.held()
     }
 
     /// Cuts off callers of HTTP/2 streams that have not read for `limit`; the server looks every second.

@@ -63,6 +63,13 @@ impl Held {
 }
 
 impl Held {
+    /// Gives back what is no longer held.
+    pub fn give_back(&mut self, fewer: usize) {
+        let fewer = fewer.min(self.bytes);
+        self.bytes -= fewer;
+        self.budget.held.fetch_sub(fewer, Ordering::Relaxed);
+    }
+
     /// Takes what is missing to `bytes` in all; `false` = it does not fit.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         match bytes.checked_sub(self.bytes) {

@@ -2,15 +2,15 @@
 //! `Received → Admitted → Planned → Committed`, and only a committed exchange has anything to say.
 
 use crate::body::{BodyError, Buffered, ReadLimits};
-use crate::drive::{self, Driven};
 use crate::inquiry::Inquiry;
+use crate::memory::Held;
 use crate::respond::{self, GatewayBody, names};
-use crate::settle::{self, Settlement};
+use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
-use crate::{Current, Gateway, auth, body, clock, linger, models};
+use crate::{Current, Gateway, auth, body, clock, linger, models, reuse};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Instant};
-use config::{CallerKey, Snapshot};
+use config::{CallerKey, Priority, Snapshot};
 use dialect::{PathFacts, StreamShape, scan};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
@@ -29,20 +29,30 @@ struct Received<B> {
     started: Instant,
 }
 
-/// A request of a known caller, read and scanned, with the model it asks for.
-struct Admitted {
-    inquiry: Inquiry,
-    model: Arc<Model>,
-    caller: Option<Arc<str>>,
-    held: crate::memory::Held,
-    request_id: Arc<str>,
-    started: Instant,
+/// A request of a known caller, read and scanned, with the model it asks for. Cheap to clone: an exchange that waits
+/// for a target is planned anew.
+#[derive(Clone)]
+pub(crate) struct Admitted {
+    /// The caller's request.
+    pub inquiry: Arc<Inquiry>,
+    /// The logical model.
+    pub model: Arc<Model>,
+    /// The caller's key, by name.
+    pub caller: Option<Arc<str>>,
+    /// Who is served first when requests wait.
+    pub priority: Priority,
+    /// Its share of the byte budget.
+    pub held: Arc<Held>,
+    /// The exchange's id.
+    pub request_id: Arc<str>,
+    /// When it was accepted.
+    pub started: Instant,
 }
 
 /// An admitted request with its candidates.
 pub(crate) struct Planned {
     /// The caller's request.
-    pub inquiry: Inquiry,
+    pub inquiry: Arc<Inquiry>,
     /// The logical model.
     pub model: Arc<Model>,
     /// The candidates, and who was left out.
@@ -52,7 +62,7 @@ pub(crate) struct Planned {
     /// How the caller's stream must look.
     pub shape: StreamShape,
     /// Its share of the byte budget.
-    pub held: crate::memory::Held,
+    pub held: Arc<Held>,
 }
 
 /// A body that can be read off after an early refusal.
@@ -76,7 +86,7 @@ impl CallerBody for http_body_util::Full<Bytes> {
 impl Gateway {
     /// Answers one request. Never fails: whatever happens becomes a response in the caller's dialect.
     pub async fn handle<B: CallerBody>(&self, request: Request<B>) -> Response<GatewayBody> {
-        let started = self.clock.now();
+        let started = self.shared.clock.now();
         let (parts, body) = request.into_parts();
         let seed = self.next_seed();
         let request_id: Arc<str> = request_id(&parts.headers, seed).into();
@@ -112,7 +122,7 @@ impl Gateway {
             Route::Unknown(dialect) => unknown_path(dialect, parts.uri.path()),
         };
         respond::set(response.headers_mut(), names::REQUEST_ID, &request_id);
-        if !matches!(response.body(), GatewayBody::Relay(_)) && !response.headers().contains_key(names::COST) {
+        if !response.body().is_stream() && !response.headers().contains_key(names::COST) {
             respond::complete(response.headers_mut());
         }
         if is_anthropic && !response.headers().contains_key(names::ANTHROPIC_REQUEST_ID) {
@@ -133,7 +143,7 @@ impl Gateway {
         let request_id = received.request_id.clone();
         let wants_trace = wants_trace(&received.headers);
         match self.admit(&current.snapshot, received).await {
-            Ok(admitted) => self.answer(current, admitted, seed).await,
+            Ok(admitted) => reuse::answer(&self.shared, current, admitted, seed).await,
             Err(mut refusal) => {
                 if wants_trace {
                     respond::tell(&mut refusal, &settle::story_of_refusal(&request_id));
@@ -155,7 +165,7 @@ impl Gateway {
             Err(error) => return Err(refuse(dialect, &error, &headers, body)),
         };
         let limits = ReadLimits { bytes: snapshot.limits.body, idle: snapshot.limits.caller_idle };
-        let buffered = match body::read(&headers, &mut body, &self.budget, limits).await {
+        let buffered = match body::read(&headers, &mut body, &self.shared.budget, limits).await {
             Ok(buffered) => buffered,
             // Nothing more is on its way that would have to be read off.
             Err(BodyError::Slow) => return Err(respond::error(dialect, &body_error(&BodyError::Slow))),
@@ -174,24 +184,18 @@ impl Gateway {
             })
         })?;
         Ok(Admitted {
-            inquiry: Inquiry::new(dialect, path, headers, bytes, scan),
+            priority: priority(key, &headers),
+            inquiry: Arc::new(Inquiry::new(dialect, path, headers, bytes, scan)),
             model,
             caller: key.map(|k| Arc::from(k.name.as_str())),
-            held,
+            held: Arc::new(held),
             request_id,
             started,
         })
     }
 
-    async fn answer(&self, current: &Arc<Current>, admitted: Admitted, seed: u64) -> Response<GatewayBody> {
-        let planned = plan(admitted, seed);
-        match drive::drive(self, current, planned, seed).await {
-            Driven::Answered(response) | Driven::GaveUp(response) => response,
-        }
-    }
-
     fn ready(&self) -> Response<GatewayBody> {
-        if self.drain.life() == crate::drain::Life::Serving {
+        if self.shared.drain.life() == crate::drain::Life::Serving {
             return respond::json(&serde_json::json!({ "status": "ready" }));
         }
         let mut response = respond::json(&serde_json::json!({ "status": "draining" }));
@@ -227,31 +231,56 @@ fn precheck<'a>(
 }
 
 /// `x-mainstay-trace: 1`.
-fn wants_trace(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_trace(headers: &HeaderMap) -> bool {
     headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true")
 }
 
-/// Finds the candidates.
-fn plan(admitted: Admitted, seed: u64) -> Planned {
-    let Admitted { inquiry, model, caller, held, request_id, started } = admitted;
-    let needs = Needs::from(&inquiry.scan);
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let plan = routing::plan(&model, &needs, started, &mut rng);
-    let settlement = Settlement {
-        request_id: request_id.clone(),
-        model: Arc::from(model.name.as_str()),
-        caller,
-        started,
-        trace: wants_trace(&inquiry.headers).then(|| settle::exclusions(&plan)),
+/// Who is served first: what the key says, or what the caller says of a request that may wait longer than that.
+fn priority(key: Option<&CallerKey>, headers: &HeaderMap) -> Priority {
+    let asked = match headers.get("x-mainstay-priority").map(HeaderValue::as_bytes) {
+        Some(b"low") => Some(Priority::Low),
+        Some(b"normal") => Some(Priority::Normal),
+        Some(b"high") => Some(Priority::High),
+        _ => None,
     };
-    let shape = StreamShape {
-        usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,
-        json_array: inquiry.path.json_array,
-        fallback_id: request_id.to_string(),
-        fallback_model: model.name.clone(),
-        created: clock::unix_seconds(),
-    };
-    Planned { inquiry, model, plan, settlement, shape, held }
+    match (key, asked) {
+        (Some(key), Some(asked)) => key.priority.min(asked),
+        (Some(key), None) => key.priority,
+        (None, asked) => asked.unwrap_or_default(),
+    }
+}
+
+impl Admitted {
+    /// What the caller's bytes must look like if it streams.
+    pub(crate) fn shape(&self) -> StreamShape {
+        let inquiry = &self.inquiry;
+        StreamShape {
+            usage: inquiry.scan.stream_usage || inquiry.dialect != DialectName::OpenaiChat,
+            json_array: inquiry.path.json_array,
+            fallback_id: self.request_id.to_string(),
+            fallback_model: self.model.name.clone(),
+            created: clock::unix_seconds(),
+        }
+    }
+
+    /// Finds the candidates as things stand; `earlier` is what this exchange has been through.
+    pub(crate) fn plan(self, earlier: Earlier, now: Instant, seed: u64) -> Planned {
+        let needs = Needs::from(&self.inquiry.scan);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = routing::plan(&self.model, &needs, now, &mut rng);
+        let settlement = Settlement {
+            request_id: self.request_id.clone(),
+            model: Arc::from(self.model.name.as_str()),
+            caller: self.caller.clone(),
+            started: self.started,
+            trace: wants_trace(&self.inquiry.headers).then(|| settle::exclusions(&plan)),
+            earlier,
+            watch: None,
+        };
+        let shape = self.shape();
+        let Self { inquiry, model, held, .. } = self;
+        Planned { inquiry, model, plan, settlement, shape, held }
+    }
 }
 
 /// Refuses before the body was read; what the caller is still sending is read off, so that the answer arrives.

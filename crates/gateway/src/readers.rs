@@ -6,13 +6,19 @@
 
 use crate::relay::RelayBody;
 use crate::respond::GatewayBody;
+use crate::reuse::SharedBody;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// The open HTTP/2 streams.
 #[derive(Default)]
 pub(crate) struct Readers {
-    open: Mutex<Vec<Weak<Mutex<RelayBody>>>>,
+    open: Mutex<Vec<Open>>,
+}
+
+enum Open {
+    Relay(Weak<Mutex<RelayBody>>),
+    Shared(Weak<Mutex<SharedBody>>),
 }
 
 impl Readers {
@@ -21,8 +27,12 @@ impl Readers {
         match body {
             GatewayBody::Relay(relay) => {
                 let relay = Arc::new(Mutex::new(*relay));
-                lock(&self.open).push(Arc::downgrade(&relay));
+                lock(&self.open).push(Open::Relay(Arc::downgrade(&relay)));
                 GatewayBody::Watched(relay)
+            }
+            GatewayBody::Shared(body) => {
+                lock(&self.open).push(Open::Shared(Arc::downgrade(&body)));
+                GatewayBody::Shared(body)
             }
             other @ (GatewayBody::Whole(..) | GatewayBody::Watched(_) | GatewayBody::Lingering(_)) => other,
         }
@@ -30,10 +40,9 @@ impl Readers {
 
     /// Cuts off those whose caller has not read for `limit`, and forgets those that ended.
     pub(crate) fn cut_off(&self, limit: Duration) {
-        lock(&self.open).retain(|open| {
-            let Some(relay) = open.upgrade() else { return false };
-            lock(&relay).cut_off_if_unread(limit);
-            true
+        lock(&self.open).retain(|open| match open {
+            Open::Relay(relay) => relay.upgrade().map(|relay| lock(&relay).cut_off_if_unread(limit)).is_some(),
+            Open::Shared(body) => body.upgrade().map(|body| lock(&body).cut_off_if_unread(limit)).is_some(),
         });
     }
 }

@@ -3,6 +3,7 @@
 use crate::memory::Held;
 use crate::readers::lock;
 use crate::relay::RelayBody;
+use crate::reuse::SharedBody;
 use bytes::{BufMut, Bytes, BytesMut};
 use canon::{CallerError, DialectName, Drops};
 use catalog::Provider;
@@ -22,6 +23,8 @@ pub enum GatewayBody {
     Relay(Box<RelayBody>),
     /// A committed stream that somebody else watches too: see [`crate::readers`].
     Watched(Arc<Mutex<RelayBody>>),
+    /// An answer that other callers share, or that is recorded.
+    Shared(Arc<Mutex<SharedBody>>),
     /// An early refusal, followed by reading off the rest of the request so that the caller gets to read it.
     Lingering(Box<crate::linger::Lingering>),
 }
@@ -30,6 +33,15 @@ impl GatewayBody {
     /// A whole body.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self::Whole(Some(bytes.into()), None)
+    }
+
+    /// Whether it is a committed stream, whose cost is not known yet.
+    pub(crate) fn is_stream(&self) -> bool {
+        match self {
+            Self::Relay(_) | Self::Watched(_) => true,
+            Self::Shared(body) => lock(body).is_stream(),
+            Self::Whole(..) | Self::Lingering(_) => false,
+        }
     }
 }
 
@@ -42,6 +54,7 @@ impl Body for GatewayBody {
             Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b)))),
             Self::Relay(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
             Self::Watched(relay) => Pin::new(&mut *lock(relay)).poll_frame(cx),
+            Self::Shared(body) => Pin::new(&mut *lock(body)).poll_frame(cx),
             Self::Lingering(lingering) => Pin::new(lingering.as_mut()).poll_frame(cx),
         }
     }
@@ -51,6 +64,7 @@ impl Body for GatewayBody {
             Self::Whole(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Relay(relay) => relay.is_end_stream(),
             Self::Watched(relay) => lock(relay).is_end_stream(),
+            Self::Shared(body) => lock(body).is_end_stream(),
             Self::Lingering(lingering) => lingering.is_end_stream(),
         }
     }
@@ -59,6 +73,7 @@ impl Body for GatewayBody {
         match self {
             Self::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relay(_) | Self::Watched(_) => SizeHint::default(),
+            Self::Shared(body) => lock(body).size_hint(),
             Self::Lingering(lingering) => lingering.size_hint(),
         }
     }
@@ -84,6 +99,10 @@ pub(crate) mod names {
     pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-mainstay-cache");
     pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-mainstay-dropped");
     pub(crate) const COST: HeaderName = HeaderName::from_static("x-mainstay-cost");
+    /// The exchange of another caller answered this one too.
+    pub(crate) const SHARED: HeaderName = HeaderName::from_static("x-mainstay-shared");
+    /// The answer to an earlier request with the same `Idempotency-Key`.
+    pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
     pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 }
 
@@ -201,7 +220,7 @@ pub(crate) fn tell(response: &mut Response<GatewayBody>, story: &serde_json::Val
     match response.body_mut() {
         GatewayBody::Whole(Some(bytes), _) => *bytes = with_story(bytes, story),
         GatewayBody::Lingering(lingering) => lingering.rewrite(|bytes| with_story(bytes, story)),
-        GatewayBody::Whole(None, _) | GatewayBody::Relay(_) | GatewayBody::Watched(_) => {}
+        GatewayBody::Whole(None, _) | GatewayBody::Relay(_) | GatewayBody::Watched(_) | GatewayBody::Shared(_) => {}
     }
 }
 

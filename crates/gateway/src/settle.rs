@@ -2,11 +2,12 @@
 
 use crate::stream::Facts;
 use bytes::Bytes;
-use canon::{DialectName, Fault, Instant};
+use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
 use dialect::StreamShape;
 use routing::{ExclusionReason, Machine, Plan};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Facts of one exchange that are known before the answer.
 #[derive(Debug)]
@@ -21,6 +22,35 @@ pub(crate) struct Settlement {
     pub started: Instant,
     /// `x-mainstay-trace: 1`: what the plan left out, with reasons.
     pub trace: Option<Value>,
+    /// What the exchange went through before it waited for a target.
+    pub earlier: Earlier,
+    /// Told when the answer is complete.
+    pub watch: Option<Watch>,
+}
+
+/// An exchange's past, when it has one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Earlier {
+    /// What was tried.
+    pub attempts: Vec<AttemptReport>,
+    /// How long it waited in the queue.
+    pub queued: Duration,
+}
+
+/// Learns that an answer is complete, and what it came to.
+pub(crate) type Watch = Arc<OnceLock<Completed>>;
+
+/// A complete answer's facts.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    /// The target that served.
+    pub target: String,
+    /// The model, as the provider names it.
+    pub model: Option<String>,
+    /// Token counts.
+    pub usage: Usage,
+    /// Why it ended.
+    pub finish: Option<FinishReason>,
 }
 
 impl Settlement {
@@ -32,6 +62,14 @@ impl Settlement {
     /// The answer went out whole.
     pub(crate) fn complete(&self, facts: &Facts, machine: &Machine, now: Instant) {
         let served = served(machine);
+        if let Some(watch) = &self.watch {
+            let _first = watch.set(Completed {
+                target: served.clone(),
+                model: facts.model.clone(),
+                usage: facts.usage.clone(),
+                finish: facts.finish.as_ref().map(|(reason, _)| *reason),
+            });
+        }
         let attempts = machine.attempts().len();
         if let Some(reason) = machine.fallback_reason() {
             tracing::info!(
@@ -113,7 +151,8 @@ impl Settlement {
             "model": &*self.model,
             "served_by": served(machine),
             "reason": machine.fallback_reason(),
-            "attempts": machine.attempts(),
+            "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
+            "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": excluded,
             "usage": facts.usage,
             "cost": cost(facts, machine),
@@ -130,27 +169,32 @@ impl Settlement {
         machine: &Machine,
     ) -> Option<Bytes> {
         let story = self.story(facts, machine)?;
-        let text = match dialect {
-            DialectName::OpenaiChat => {
-                let chunk = json!({
-                    "id": shape.fallback_id,
-                    "object": "chat.completion.chunk",
-                    "created": shape.created,
-                    "model": facts.model.as_deref().unwrap_or(&shape.fallback_model),
-                    "choices": [],
-                    "mainstay": story,
-                });
-                format!("data: {chunk}\n\n")
-            }
-            DialectName::AnthropicMessages => {
-                let event = json!({ "type": "mainstay", "mainstay": story });
-                format!("event: mainstay\ndata: {event}\n\n")
-            }
-            DialectName::Gemini if shape.json_array => return Some(Bytes::new()),
-            DialectName::Gemini => format!("data: {}\r\n\r\n", json!({ "mainstay": story })),
-        };
-        Some(Bytes::from(text))
+        Some(story_event(dialect, shape, facts.model.as_deref(), &story))
     }
+}
+
+/// A story as one event of a stream; empty where the framing has no room.
+pub(crate) fn story_event(dialect: DialectName, shape: &StreamShape, model: Option<&str>, story: &Value) -> Bytes {
+    let text = match dialect {
+        DialectName::OpenaiChat => {
+            let chunk = json!({
+                "id": shape.fallback_id,
+                "object": "chat.completion.chunk",
+                "created": shape.created,
+                "model": model.unwrap_or(&shape.fallback_model),
+                "choices": [],
+                "mainstay": story,
+            });
+            format!("data: {chunk}\n\n")
+        }
+        DialectName::AnthropicMessages => {
+            let event = json!({ "type": "mainstay", "mainstay": story });
+            format!("event: mainstay\ndata: {event}\n\n")
+        }
+        DialectName::Gemini if shape.json_array => String::new(),
+        DialectName::Gemini => format!("data: {}\r\n\r\n", json!({ "mainstay": story })),
+    };
+    Bytes::from(text)
 }
 
 /// What the plan left out, for the trace.

@@ -3,7 +3,7 @@
 use crate::inquiry::Inquiry;
 use bytes::Bytes;
 use canon::{Drops, Fault, FaultClass, Origin};
-use catalog::Auth;
+use catalog::{Auth, Provider};
 use dialect::splice;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use routing::{Credential, Target};
@@ -111,7 +111,7 @@ fn headers(
         // By the catalogue's allow-list. Credentials, cookies and what a client library says about itself stay here.
         for name in inquiry.headers.keys() {
             let text = name.as_str();
-            if NEVER_CROSSING.contains(&text) || !target.provider.passes_request_header(text) {
+            if !crosses(&target.provider, text) {
                 continue;
             }
             headers.remove(name);
@@ -130,6 +130,11 @@ fn headers(
         authorize(&mut headers, &target.provider.auth, credential)?;
     }
     Ok(headers)
+}
+
+/// Whether a caller's header goes to a provider of its dialect.
+pub(crate) fn crosses(provider: &Provider, name: &str) -> bool {
+    !NEVER_CROSSING.contains(&name) && provider.passes_request_header(name)
 }
 
 fn authorize(headers: &mut HeaderMap, auth: &Auth, credential: &Credential) -> Result<(), Fault> {

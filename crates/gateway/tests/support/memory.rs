@@ -110,6 +110,12 @@ impl Plan {
 }
 
 impl World {
+    /// The same world behind a gateway with this many bytes for everything it holds.
+    pub(crate) fn with_byte_budget(&self, bytes: usize) -> Arc<Gateway> {
+        let gateway = Gateway::new(self.gateway.snapshot(), Arc::new(self.spy.clone()), 1).unwrap();
+        Arc::new(gateway.with_byte_budget(bytes))
+    }
+
     /// Sends a request and reads the answer to its end.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         read(self.gateway.handle(request).await).await

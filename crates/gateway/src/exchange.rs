@@ -1,0 +1,233 @@
+//! An exchange from plan to answer, and what is done when nothing can serve (`when_exhausted`).
+//!
+//! A model without `when_exhausted` is planned and driven once. Otherwise the steps are taken in their order when there
+//! is no candidate, or when the attempt machine gave up for a fault that time or another target may heal; after the
+//! last one comes the error. A step that waits leaves 100 ms to those after it. While others wait in the model's queue
+//! a new request does not overtake them.
+
+use crate::drive::{self, Driven};
+use crate::pipeline::{Admitted, Planned};
+use crate::queue::{Queue, Waited, Waiter};
+use crate::respond::{self, GatewayBody};
+use crate::settle::{Earlier, Watch};
+use crate::{Current, Shared};
+use canon::{CallerError, FaultClass, Instant};
+use config::{Reuse, WhenExhausted};
+use http::Response;
+use routing::Needs;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Key;
+
+/// What a step leaves to those after it.
+const LEFT_OVER: Duration = Duration::from_millis(100);
+/// An exchange that failed so often at targets in good health is itself what fails.
+const MOST_HEALTHY_FAILURES: u32 = 2;
+/// Pause before such an exchange takes a place in the queue, doubled each time.
+const AFTER_HEALTHY_FAILURE: Duration = Duration::from_millis(250);
+
+/// An exchange to run.
+pub(crate) struct Exchanging {
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The configuration that was in force when it began.
+    pub current: Arc<Current>,
+    /// The request.
+    pub admitted: Admitted,
+    /// Seed of its random choices.
+    pub seed: u64,
+    /// Told when the answer is complete.
+    pub watch: Option<Watch>,
+    /// Where a stale answer would be; `None` = the caller takes none, or none is kept.
+    pub stale: Option<Key>,
+}
+
+impl Exchanging {
+    /// Runs it. Never fails: whatever happens becomes a response in the caller's dialect.
+    pub(crate) async fn run(self) -> Response<GatewayBody> {
+        let rules = self.current.snapshot.reuse(&self.admitted.model.name).clone();
+        if rules.when_exhausted.is_empty() {
+            let planned = self.plan(Earlier::default(), self.admitted.started);
+            return match self.drive(planned).await {
+                Driven::Answered(response) | Driven::GaveUp { response, .. } => response,
+            };
+        }
+        let queue = rules.when_exhausted.contains(&WhenExhausted::Queue).then(|| {
+            let queue = self.shared.queues.of(&self.admitted.model.name);
+            queue.arrived(self.admitted.started);
+            queue
+        });
+        let steps = Steps {
+            deadline: drive::deadline(&self.admitted.inquiry, &self.admitted.model, self.admitted.started),
+            exchange: &self,
+            rules: &rules,
+            queue,
+            earlier: Earlier::default(),
+            healthy_failures: 0,
+        };
+        Box::pin(steps.run()).await
+    }
+
+    fn plan(&self, earlier: Earlier, now: Instant) -> Planned {
+        let seed = self.seed.wrapping_add(earlier.attempts.len() as u64);
+        let mut planned = self.admitted.clone().plan(earlier, now, seed);
+        planned.settlement.watch.clone_from(&self.watch);
+        planned
+    }
+
+    async fn drive(&self, planned: Planned) -> Driven {
+        drive::drive(&self.shared, &self.current, planned, self.seed).await
+    }
+
+    fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+}
+
+/// What an exchange comes to, step by step.
+struct Steps<'a> {
+    exchange: &'a Exchanging,
+    rules: &'a Reuse,
+    queue: Option<Arc<Queue>>,
+    deadline: Instant,
+    earlier: Earlier,
+    healthy_failures: u32,
+}
+
+/// What a round of steps came to.
+enum Stepped {
+    /// It is this request's turn again.
+    Again,
+    /// The answer.
+    Answer(Response<GatewayBody>),
+    /// Nothing is left but the error; after a wait, one that says how things stand now.
+    Spent {
+        /// Time went by.
+        waited: bool,
+    },
+}
+
+impl Steps<'_> {
+    async fn run(mut self) -> Response<GatewayBody> {
+        let mut its_turn = false;
+        loop {
+            let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
+            let nobody = planned.plan.candidates.is_empty();
+            let stepped = if nobody {
+                self.step("no_target_available", self.rules.when_exhausted.as_slice()).await
+            } else if !its_turn && self.queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
+                self.step("no_target_available", &[WhenExhausted::Queue]).await
+            } else {
+                match self.exchange.drive(planned).await {
+                    Driven::Answered(response) => return response,
+                    Driven::GaveUp { response, error } if !may_pass(&error) => return response,
+                    Driven::GaveUp { response, error } => match self.after(&error).await {
+                        Stepped::Spent { waited: false } => return response,
+                        stepped => stepped,
+                    },
+                }
+            };
+            match stepped {
+                Stepped::Again => its_turn = true,
+                Stepped::Answer(response) => return response,
+                Stepped::Spent { .. } => return self.last().await,
+            }
+        }
+    }
+
+    /// The exchange as it ends when no step helped.
+    async fn last(&self) -> Response<GatewayBody> {
+        let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
+        match self.exchange.drive(planned).await {
+            Driven::Answered(response) | Driven::GaveUp { response, .. } => response,
+        }
+    }
+
+    /// The machine gave up.
+    async fn after(&mut self, error: &CallerError) -> Stepped {
+        let went_upstream = error.attempts.len() > self.earlier.attempts.len();
+        self.earlier.attempts.clone_from(&error.attempts);
+        // A target that is still in good health after it may be failing at this request alone.
+        let plan = self.exchange.plan(Earlier::default(), self.exchange.now()).plan;
+        if went_upstream && plan.candidates.iter().any(|candidate| candidate.standing.is_healthy()) {
+            self.healthy_failures += 1;
+        }
+        self.step(respond::reason_of(error), self.rules.when_exhausted.as_slice()).await
+    }
+
+    async fn step(&mut self, reason: &str, steps: &[WhenExhausted]) -> Stepped {
+        let began = self.exchange.now();
+        for step in steps {
+            match step {
+                WhenExhausted::Queue => {
+                    if self.wait().await == Waited::ItsTurn {
+                        return Stepped::Again;
+                    }
+                }
+                WhenExhausted::StaleCache => {
+                    let Exchanging { shared, admitted, stale, .. } = self.exchange;
+                    let now = shared.clock.now();
+                    let found = stale.as_ref().and_then(|key| shared.kept.stale(key, admitted, now, reason));
+                    if let Some(response) = found {
+                        return Stepped::Answer(response);
+                    }
+                }
+            }
+        }
+        Stepped::Spent { waited: self.exchange.now() > began }
+    }
+
+    async fn wait(&mut self) -> Waited {
+        let Some(queue) = self.queue.clone() else { return Waited::InVain };
+        if self.healthy_failures > MOST_HEALTHY_FAILURES {
+            return Waited::InVain;
+        }
+        let clock = self.exchange.shared.clock;
+        let began = clock.now();
+        let until = self.deadline - LEFT_OVER;
+        if self.healthy_failures > 0 {
+            let pause = AFTER_HEALTHY_FAILURE.saturating_mul(1 << (self.healthy_failures - 1));
+            if began + pause >= until {
+                return Waited::InVain;
+            }
+            tokio::time::sleep_until(clock.runtime(began + pause)).await;
+        }
+        let Admitted { model, inquiry, priority, .. } = &self.exchange.admitted;
+        let waiter = Waiter {
+            priority: *priority,
+            deadline: self.deadline,
+            until,
+            returned: !self.earlier.attempts.is_empty(),
+            size: self.rules.queue.size,
+        };
+        let needs = Needs::from(&inquiry.scan);
+        let plan = |now| routing::plan(model, &needs, now, &mut fastrand::Rng::with_seed(self.exchange.seed));
+        let waited = queue.wait(waiter, clock, plan).await;
+        self.earlier.queued += clock.now().saturating_since(began);
+        waited
+    }
+}
+
+/// Whether time, or another target, may heal what the machine gave up for. The caller's own faults and the deadline
+/// are not healed by waiting; a stale answer is no answer to them either.
+fn may_pass(error: &CallerError) -> bool {
+    let Some(class) = error.fault else { return error.retryable };
+    match class {
+        FaultClass::RateLimited
+        | FaultClass::QuotaExhausted
+        | FaultClass::Overloaded
+        | FaultClass::ServerError
+        | FaultClass::Unreachable
+        | FaultClass::TimedOut
+        | FaultClass::TooSlow
+        | FaultClass::StreamBroken
+        | FaultClass::BadAnswer
+        | FaultClass::ModelMissing
+        | FaultClass::AuthRejected => true,
+        FaultClass::ContextExceeded
+        | FaultClass::ContentBlocked
+        | FaultClass::UnsupportedParameter
+        | FaultClass::InvalidRequest
+        | FaultClass::Cancelled => false,
+    }
+}
