@@ -408,3 +408,64 @@ fn an_array_goes_on_inside_its_brackets() {
     let chunks: Vec<serde_json::Value> = serde_json::from_slice(&out).unwrap();
     assert!(chunks.len() == 3 && chunks.iter().all(|chunk| chunk["responseId"] == "id-1"));
 }
+
+/// What one encoder writes of several targets' events.
+fn one_after_the_other(dialect: DialectName, parts: &[&[Event]]) -> String {
+    let mut encoder = inbound(dialect).stream_encoder(shape());
+    let (mut out, mut drops) = (BytesMut::new(), Drops::new());
+    for event in parts.concat() {
+        encoder.encode(&event, &mut out, &mut drops);
+    }
+    check_discipline(dialect, &out);
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+fn call(number: u32, pieces: &[&str], ends: bool) -> Vec<Event> {
+    let start = Event::ToolCallStart { candidate: 0, call: number, id: None, name: "f".to_owned(), signature: None };
+    let delta = |piece: &&str| Event::ToolCallDelta { candidate: 0, call: number, arguments: (*piece).to_owned() };
+    let end = ends.then_some(Event::ToolCallEnd { candidate: 0, call: number });
+    std::iter::once(start).chain(pieces.iter().map(delta)).chain(end).collect()
+}
+
+#[test]
+fn a_translated_stream_closes_the_thinking_of_a_target_that_is_gone() {
+    let signed = Event::Reasoning {
+        candidate: 0,
+        text: String::new(),
+        signature: Some(signature(DialectName::AnthropicMessages)),
+    };
+    let first = [head("msg_1"), reasoning("hm")];
+    let second = [head("msg_2"), reasoning("anew"), signed, text("a"), finish(FinishReason::Stop), Event::Done];
+    let stream = one_after_the_other(DialectName::AnthropicMessages, &[&first, &second]);
+    assert_eq!(stream.matches(r#""content_block":{"type":"thinking""#).count(), 2);
+    assert!(stream.contains(r#""index":1,"delta":{"type":"signature_delta""#) && !stream.contains("msg_2"));
+}
+
+#[test]
+fn calls_of_two_targets_have_ids_of_their_own_with_or_without_a_second_start() {
+    for dialect in [DialectName::OpenaiChat, DialectName::AnthropicMessages] {
+        let first = [vec![head("id-1")], call(0, &["{}"], true)].concat();
+        let last = [finish(FinishReason::ToolCalls), Event::Done];
+        let second = [vec![head("id-2")], call(0, &["{}"], true)].concat();
+        let stream = one_after_the_other(dialect, &[&first, &second, &last]);
+        let said = Said::of(&decode(dialect, &Profile::default(), stream.as_bytes()));
+        assert_eq!(said.calls.len(), 2, "{dialect}");
+        assert_ne!(said.calls[0].0, said.calls[1].0, "{dialect}");
+
+        let shown = dialect::Shown { begun: true, tool_calls: 1, blocks: 1, ..dialect::Shown::default() };
+        let rest = resumed(dialect, &shown, &call(0, &["{}"], true));
+        let number = if dialect == DialectName::OpenaiChat { r#""tool_calls":[{"index":1"# } else { r#""index":1"# };
+        assert!(String::from_utf8(rest.to_vec()).unwrap().contains(number), "{dialect}");
+    }
+}
+
+#[test]
+fn a_call_whose_end_never_came_is_given_up_and_what_waited_for_it_too() {
+    let first = [vec![head("id-1"), text("a")], call(0, &["{\"q\":"], false), call(1, &["{}"], true)].concat();
+    let second = [head("id-2"), text("b"), finish(FinishReason::Stop), Event::Done];
+    let stream = one_after_the_other(DialectName::AnthropicMessages, &[&first, &second]);
+    assert_eq!(stream.matches(r#""type":"tool_use""#).count(), 1);
+    // Gemini writes calls whole, so nothing of it was shown.
+    let stream = one_after_the_other(DialectName::Gemini, &[&first[..4], &second]);
+    assert!(!stream.contains("functionCall") && stream.contains("\"b\""));
+}
