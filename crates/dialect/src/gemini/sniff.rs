@@ -43,8 +43,6 @@ struct Chunk<'a> {
     usage_metadata: Option<Counts>,
     #[serde(borrow, default)]
     model_version: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    response_id: Option<Word<'a>>,
     #[serde(default)]
     prompt_feedback: Option<Feedback>,
     #[serde(default)]
@@ -159,16 +157,16 @@ impl GeminiSniffer {
         if first == Some(&b'[') {
             // One JSON array, or an error wrapped in one.
             let Ok(chunks) = serde_json::from_slice::<Vec<Chunk<'_>>>(data) else { return nothing(true) };
-            let all = chunks.into_iter().map(|chunk| self.chunk(chunk));
+            let all = chunks.into_iter().map(|chunk| self.chunk(chunk, data));
             return all.reduce(merge).unwrap_or_else(|| nothing(false));
         }
         match serde_json::from_slice::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(chunk),
+            Ok(chunk) => self.chunk(chunk, data),
             Err(_) => nothing(true),
         }
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>) -> Sniffed {
+    fn chunk(&mut self, chunk: Chunk<'_>, data: &[u8]) -> Sniffed {
         let mut out = nothing(false);
         if let Some(error) = chunk.error {
             self.failed = true;
@@ -177,7 +175,7 @@ impl GeminiSniffer {
             return out;
         }
         if let Some(shown) = self.shown.as_deref_mut().filter(|shown| !shown.begun) {
-            shown.name(chunk.response_id.as_ref().map(|word| &*word.0), chunk.model_version.as_deref(), None);
+            shown.name(response_id(data).as_deref(), chunk.model_version.as_deref(), None);
             shown.begun = true;
         }
         out.usage = chunk.usage_metadata.map(|c| c.usage()).filter(|u| !u.is_empty());
@@ -247,6 +245,21 @@ impl GeminiSniffer {
     fn complete(&self) -> bool {
         self.blocked || (!self.candidates.is_empty() && self.candidates.iter().all(|c| c.finished))
     }
+}
+
+/// The id of the answer, which every chunk has and one is read for.
+fn response_id(data: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head<'a> {
+        #[serde(borrow)]
+        response_id: Option<Word<'a>>,
+    }
+    let head: Option<Head<'_>> = match serde_json::from_slice(data) {
+        Ok(head) => Some(head),
+        Err(_) => serde_json::from_slice::<Vec<Head<'_>>>(data).ok().and_then(|chunks| chunks.into_iter().next()),
+    };
+    head?.response_id.map(|word| word.0)
 }
 
 /// Records what a candidate shows.
