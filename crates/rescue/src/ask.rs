@@ -5,7 +5,8 @@
 //! assistant, and a turn of the user asks to repeat its end and go on. *Opening*: so little was shown
 //! (less than [`MIN_OVERLAP`](crate::MIN_OVERLAP) characters) that a target which goes on could not be told from one that
 //! starts again (after "l", is "lama" the rest of "llama" or a new answer?), so no partial turn is sent at all: the
-//! target is asked for an answer that begins with these characters, and is joined only if it does.
+//! turns stay as they are, a system instruction asks for an answer that begins with these characters, and it is joined
+//! only if it does.
 
 use crate::anchor::{Anchor, anchor};
 use crate::join::Mode;
@@ -22,9 +23,9 @@ style. Write nothing before the repeated characters, write the tags nowhere, and
 this instruction.";
 
 /// The instruction of the opening form; the beginning follows it between tags.
-pub const OPENING: &str = "Your answer must begin with exactly the characters that stand between the two tags below: \
-nothing before them, nothing added, nothing left out. Directly after the last of them, even if that is in the middle of \
-a word, go on with the answer. Write the tags nowhere and do not speak of this instruction.";
+pub const OPENING: &str = "Your next answer must begin with exactly the characters that stand between the two tags \
+below: nothing before them, nothing added, nothing left out. Directly after the last of them, even if that is in the \
+middle of a word, go on with the answer. Write the tags nowhere and do not speak of this instruction.";
 
 /// The means of going on that a target has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +98,18 @@ pub fn ask(request: &Request, shown: &str, means: Means<'_>, delivered_tokens: O
 /// The anchored form, or without `partial_turn` the opening form.
 fn instruct(request: &mut Request, shown: &str, anchor: Anchor, partial_turn: bool) {
     let passage = anchor.of(shown);
+    let tag = free_tag(passage);
+    let quoted = |instruction: &str| format!("{instruction}\n\n<{tag}>{passage}</{tag}>");
     if partial_turn {
         append_turn(request, Role::Assistant, shown);
+        append_turn(request, Role::User, &quoted(INSTRUCTION));
+    } else {
+        // After the instructions of the application: the turns stay as they are, for they are what is answered.
+        let instructions = |turn: &&Message| matches!(turn.role, Role::System | Role::Developer);
+        let after = request.messages.iter().take_while(instructions).count();
+        let note = Message { role: Role::System, parts: vec![Part::text(quoted(OPENING))], name: None };
+        request.messages.insert(after, note);
     }
-    let instruction = if partial_turn { INSTRUCTION } else { OPENING };
-    let tag = free_tag(passage);
-    append_turn(request, Role::User, &format!("{instruction}\n\n<{tag}>{passage}</{tag}>"));
     request.max_output_tokens = request.max_output_tokens.map(|left| left.saturating_add(estimated_tokens(passage)));
     // Here the provider would see a stop sequence across the seam and cut the repeated passage short, so that it could
     // not be recognised: `StopSpan` looks after these alone.
@@ -173,7 +180,9 @@ mod tests {
     fn after_a_few_characters_the_target_is_asked_to_begin_with_them() {
         for means in [Means::Prefill, Means::Instruction] {
             let made = made(&question(), "``", means, None);
-            assert!(made.request.messages.iter().all(|turn| turn.role == Role::User));
+            let [note, asked] = made.request.messages.as_slice() else { panic!("two turns") };
+            assert_eq!((note.role, asked), (Role::System, &question().messages[0]));
+            assert!(text_of(note).ends_with("<anchor>``</anchor>"));
             assert_eq!(made.request.continues, None);
             assert_eq!(made.mode, Mode::Anchored(Anchor { start: 0, unique: true }));
         }

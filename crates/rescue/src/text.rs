@@ -84,9 +84,10 @@ pub(crate) fn overlap(shown: &str, text: &str) -> usize {
     end.iter().fold(0, |length, byte| extend(text, &table, length, *byte))
 }
 
-/// Bytes of the longest proper border of `text`: a beginning that is its end too.
-pub(crate) fn border(text: &str) -> usize {
-    borders(text.as_bytes()).last().copied().unwrap_or(0)
+/// Whether `text` is one passage said twice or more, the last time perhaps in part.
+pub(crate) fn is_periodic(text: &str) -> bool {
+    let border = borders(text.as_bytes()).last().copied().unwrap_or(0);
+    border * 2 >= text.len()
 }
 
 /// Whether `passage` occurs in `text` once only; overlapping occurrences count apart.
@@ -171,7 +172,7 @@ mod tests {
     fn heads_and_tails_count_characters() {
         assert_eq!((head("añb", 2), tail("añb", 2), head("a", 5), tail("a", 0)), ("añ", "ñb", "a", ""));
         assert!(has_chars("añ", 2) && !has_chars("añ", 3) && has_chars("", 0));
-        assert_eq!(border("abcab"), 2);
+        assert!(is_periodic("abcabcab") && !is_periodic("abcab"));
         assert_eq!(agreement_at_end("xñb", "yñb"), 3);
     }
 }

@@ -5,13 +5,16 @@
 //!   shown on every such way, and if it reached the end of it on one, nobody can tell, and there is no join.
 //! - Everything shown, verbatim, at the start: a whole answer, and what follows is new.
 //! - Further in the anchor counts only if it is unique and long enough, and if all that stands before it was shown too
-//!   (the target began earlier than asked), or is an ellipsis, the opening fence of the code block the anchor lies in, or
-//!   a short preamble that ends in a line break or a colon and opens no quotation.
+//!   (the target began earlier than asked), or is an ellipsis, or a short preamble that ends in a line break or a colon
+//!   and opens no quotation. A code fence is a quotation even if the anchor lies in a code block: whether the fence that
+//!   closes it at the end is the answer's own cannot be told before the end.
 
 use super::{Finding, Seam, Via};
 use crate::anchor::Anchor;
 use crate::phrases::{Opener, opener};
-use crate::text::{Tracker, agreement, agreement_at_end, border, find, floor, from, has_chars, head, overlap, until};
+use crate::text::{
+    Tracker, agreement, agreement_at_end, find, floor, from, has_chars, head, is_periodic, overlap, until,
+};
 use crate::{MIN_OVERLAP, Verdict};
 
 /// Characters of the target's text that are held in search of the anchor, its own length not counted.
@@ -83,8 +86,8 @@ impl Anchored {
             return if shown.unique { Finding::Found(seam) } else { self.other_ways(shown, answer, seam, ended) };
         }
         if self.on_shown == shown.visible.len() {
-            // An end of what was shown that is its beginning too could have been meant instead of all of it.
-            let elsewhere = !shown.unique && border(shown.visible) >= passage.len();
+            // Of one passage said again and again nobody can tell how often the target meant to repeat it.
+            let elsewhere = !shown.unique && is_periodic(shown.visible);
             let seam = Seam::new(start + shown.visible.len(), Via::Anew);
             return if elsewhere { Finding::No(Verdict::Ambiguous) } else { Finding::Found(seam) };
         }
@@ -127,7 +130,7 @@ impl Anchored {
         let foreign = until(held, at - agreement_at_end(until(held, at), before));
         let seam = Seam::new(at + passage.len(), Via::AnchorFurtherIn);
         let words = foreign.trim();
-        if words.is_empty() || matches!(words, "..." | "…") || opens_same_fence(words, before) {
+        if words.is_empty() || matches!(words, "..." | "…") {
             return Finding::Found(seam);
         }
         match preamble(foreign, from(held, foreign.len())) {
@@ -173,23 +176,6 @@ fn open_blank(shown: &str, held: &str, ended: bool) -> Finding {
 fn first_visible(text: &str) -> Option<usize> {
     let at = text.len() - text.trim_start().len();
     (at < text.len()).then_some(at)
-}
-
-/// Whether `line` opens the code block that is open at the end of `before`: with it the anchor stands in the same block,
-/// and the fence that closes it is the answer's own.
-fn opens_same_fence(line: &str, before: &str) -> bool {
-    let mut open: Option<&str> = None;
-    for text in before.lines().map(str::trim) {
-        let fence = ["```", "~~~"].into_iter().find(|fence| text.starts_with(fence));
-        match (fence, open) {
-            (Some(_), None) => open = Some(text),
-            (Some(fence), Some(opening)) if opening.starts_with(fence) && text.trim_matches(['`', '~']).is_empty() => {
-                open = None;
-            }
-            _ => {}
-        }
-    }
-    open == Some(line)
 }
 
 /// Why `foreign`, which stands before text that was shown (`rest`), is not a plain preamble; `None` = it is one.

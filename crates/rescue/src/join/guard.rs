@@ -5,17 +5,22 @@
 //! that ends after a few. If they go on so for [`LOOP`] characters, or are the end of what was shown said again
 //! ([`MIN_OVERLAP`] characters or more), there is no join, unless the text had been repeating itself already when it
 //! was cut: then the characters *before* the seam stood before the same passage earlier, and to repeat is to go on
-//! (equal rows of a table, a refrain, a ruler of dashes).
+//! (equal rows of a table, a refrain). Short rules and frames are no sentence. A sentence that was cut in its first words and begins again
+//! ("It may wo" + "It may work") is seen from fewer characters.
 
 use super::Via;
-use crate::phrases::{Opener, may_open, opener};
-use crate::text::{Tracker, find, floor, has_chars, head, overlap, tail};
+use crate::phrases::{Opener, aside, may_open, opener};
+use crate::text::{Tracker, find, floor, from, has_chars, head, overlap, tail};
 use crate::{MIN_OVERLAP, Verdict};
 
-/// Characters that follow an earlier passage before it counts as a loop.
-const LOOP: usize = 64;
+/// Characters that follow an earlier passage before it counts as a loop. Answers do say a link or a sentence twice.
+const LOOP: usize = 160;
+/// Characters without a letter that must be said again before they count: rules and frames of tables.
+const RULER: usize = 48;
 /// Characters before the seam that must have stood before the passage when it came the first time.
-const CONTEXT: usize = 12;
+pub(super) const CONTEXT: usize = 12;
+/// The same where the passage is the very end of what was shown: as many as it has, up to this.
+const CONTEXT_MAX: usize = 64;
 /// Characters after a preamble in which the anchor must not come again: the first one would have been a quotation.
 const QUOTATION: usize = 160;
 
@@ -27,12 +32,23 @@ pub(super) enum Ruling {
     No(Verdict),
 }
 
+/// Which phrases cannot stand at the seam.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phrases {
+    /// It is not asked, or has been answered.
+    #[default]
+    Any,
+    /// Those that speak of the task.
+    NoAside,
+    /// All: the seam is inside a word or directly after one, where no sentence begins.
+    NoOpener,
+}
+
 /// Watches the beginning of the new text.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     tracker: Tracker,
-    /// The seam is inside a word or directly after one: no new sentence begins there.
-    inside_word: bool,
+    phrases: Phrases,
     /// The beginning of the anchor, where a preamble stood before it.
     anchor: Option<String>,
 }
@@ -42,7 +58,9 @@ impl Guard {
     pub(super) fn native(shown: &str, via: Via) -> Self {
         // Letters without case (CJK) have no word to be inside of.
         let word = |c: char| c.is_lowercase() || c.is_ascii_digit();
-        Self { inside_word: via == Via::Continued && shown.chars().next_back().is_some_and(word), ..Self::default() }
+        let inside = via == Via::Continued && shown.chars().next_back().is_some_and(word);
+        let phrases = if inside { Phrases::NoOpener } else { Phrases::NoAside };
+        Self { phrases, ..Self::default() }
     }
 
     /// For a target that spoke before it repeated the anchor.
@@ -52,13 +70,17 @@ impl Guard {
 
     /// Judges the new text so far.
     pub(super) fn rule(&mut self, shown: &str, fresh: &str, ended: bool) -> Ruling {
-        if self.inside_word {
-            match opener(fresh) {
-                Some(Opener::Preamble) => return Ruling::No(Verdict::Preamble),
-                Some(Opener::Refusal) => return Ruling::No(Verdict::Refused),
-                None if !ended && may_open(fresh) => return Ruling::Wait,
-                None => self.inside_word = false,
-            }
+        let spoken = match self.phrases {
+            Phrases::Any => None,
+            Phrases::NoAside => aside(fresh),
+            Phrases::NoOpener => opener(fresh).or_else(|| aside(fresh)),
+        };
+        match spoken {
+            Some(Opener::Preamble) => return Ruling::No(Verdict::Preamble),
+            Some(Opener::Refusal) => return Ruling::No(Verdict::Refused),
+            None if self.phrases == Phrases::Any => {}
+            None if !ended && may_open(fresh, self.phrases == Phrases::NoAside) => return Ruling::Wait,
+            None => self.phrases = Phrases::Any,
         }
         if let Some(anchor) = &self.anchor {
             if find(head(fresh, QUOTATION), anchor, 0).is_some() {
@@ -68,33 +90,66 @@ impl Guard {
                 return Ruling::Wait;
             }
         }
-        self.repetition(shown, head(fresh, LOOP), ended)
+        self.repetition(shown, fresh, ended)
     }
 
-    fn repetition(&mut self, shown: &str, window: &str, ended: bool) -> Ruling {
+    fn repetition(&mut self, shown: &str, fresh: &str, ended: bool) -> Ruling {
+        let window = head(fresh, LOOP);
         let follows = self.tracker.follows(shown, window);
         let followed = floor(window, self.tracker.followed());
         if has_chars(followed, LOOP) {
-            return if repeats_itself(shown, followed) { Ruling::Pass } else { Ruling::No(Verdict::Looping) };
+            return if repeats_itself(shown, followed, CONTEXT) { Ruling::Pass } else { Ruling::No(Verdict::Looping) };
         }
         if follows && !ended {
             return Ruling::Wait;
         }
         let again = floor(followed, overlap(shown, followed));
-        if has_chars(again, MIN_OVERLAP) && !repeats_itself(shown, again) {
+        // To say the end once more is to go on only if that end had been said twice already, as far as is looked.
+        let context = again.chars().count().clamp(CONTEXT, CONTEXT_MAX);
+        let telling = has_chars(again, if has_words(again) { MIN_OVERLAP } else { RULER });
+        let said_again = telling && !repeats_itself(shown, again, context);
+        if said_again || begins_again(shown, fresh) {
             return Ruling::No(Verdict::Looping);
         }
         Ruling::Pass
     }
 }
 
-/// Whether the end of `shown` and `passage` after it stand together earlier in the text already.
-pub(super) fn repeats_itself(shown: &str, passage: &str) -> bool {
-    let sought = [tail(shown, CONTEXT), passage].concat();
+/// Whether `fresh` begins with all there is of the last sentence or line of `shown`, and that is words.
+///
+/// A capital letter is enough, or four characters: nobody writes a word twice without a space, but
+/// "LLM", "2020" and "haha" are written. Cells of a table repeat themselves too easily.
+fn begins_again(shown: &str, fresh: &str) -> bool {
+    let before = |c: char| matches!(c, '.' | '!' | '?' | '\n' | '。' | '！' | '？');
+    let Some(last) = shown.chars().next_back().filter(|c| !c.is_whitespace() && !before(*c)) else {
+        return false;
+    };
+    // The last one is not a boundary of itself.
+    let body = shown.get(..shown.len() - last.len_utf8()).unwrap_or_default();
+    let start = body.char_indices().rev().take(LOOP).find(|(_, c)| before(*c));
+    let Some((at, mark)) = start else { return false };
+    let sentence = from(shown, at + mark.len_utf8()).trim_start();
+    if sentence.starts_with('|') {
+        return false;
+    }
+    let first = sentence.chars().find(|c| c.is_alphanumeric());
+    let words = first.is_some_and(char::is_uppercase) || (has_chars(sentence, 4) && has_words(sentence));
+    let acronym = || fresh.chars().nth(sentence.chars().count()).is_none_or(char::is_uppercase);
+    words && fresh.starts_with(sentence) && !(sentence.len() == 1 && acronym())
+}
+
+fn has_words(text: &str) -> bool {
+    text.chars().any(char::is_alphabetic)
+}
+
+/// Whether the last `context` characters of `shown` and `passage` after them stand together earlier in the text already.
+pub(super) fn repeats_itself(shown: &str, passage: &str, context: usize) -> bool {
+    let context = tail(shown, context);
+    let sought = [context, passage].concat();
     if find(shown, &sought, 0).is_some() {
         return true;
     }
     // An earlier place may reach over the seam: the text is then periodic, its period shorter than what is sought.
-    let near = [tail(shown, 2 * (CONTEXT + LOOP)), passage].concat();
+    let near = [tail(shown, 2 * (CONTEXT_MAX + LOOP)), passage].concat();
     find(&near, &sought, 0).is_some_and(|at| at + sought.len() < near.len())
 }

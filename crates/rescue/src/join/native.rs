@@ -12,7 +12,7 @@
 //!   something else: a new answer in other words. Fewer are taken for the text's own: list items and code begin alike.
 
 use super::{Finding, Seam, Via};
-use crate::text::{agreement, border, floor, from, has_chars, occurs_once, trailing_space};
+use crate::text::{agreement, floor, from, has_chars, is_periodic, occurs_once, trailing_space};
 use crate::{MIN_OVERLAP, Verdict};
 
 /// Characters of the beginning that show a new answer.
@@ -53,8 +53,7 @@ impl Native {
 
 /// Whether to say it again could not be to go on.
 fn is_distinct(given: &str) -> bool {
-    let period = given.len() - border(given);
-    has_chars(given, MIN_OVERLAP) && period * 2 > given.len()
+    has_chars(given, MIN_OVERLAP) && !is_periodic(given)
 }
 
 /// The white space that was shown must come next.

@@ -103,9 +103,8 @@ fn a_last_sentence_said_again_is_no_join() {
 
 #[test]
 fn an_earlier_passage_said_again_is_no_join() {
-    let shown = format!("{SHOWN}ng. Now for something else, which has not been said before");
+    let shown = format!("{SHOWN}{REST} Now for something else, which has not been said before");
     let looping = format!("{SHOWN}{REST}");
-    assert_eq!(native(&shown, &format!(", that {}", &looping[9..])), Ok(format!(", that {}", &looping[9..])));
     assert_eq!(native(&shown, &looping[9..]), Err(Verdict::Looping));
 }
 
@@ -139,26 +138,12 @@ fn a_plain_preamble_is_removed_and_a_quotation_is_not_trusted() {
     let with = |preamble: &str| anchored(SHOWN, &format!("{preamble}{}{REST}", passage(SHOWN)));
     assert_eq!(with("Sure, continuing:\n\n"), Ok(REST.to_owned()));
     assert_eq!(with("… "), Ok(REST.to_owned()));
-    for wrapped in ["\"", "```\n", "Here it is: \"", "Sure:\n\n> ", "**"] {
+    for wrapped in ["\"", "```rust\n", "```\n", "Here it is: \"", "Sure:\n\n> ", "**"] {
         assert_eq!(with(wrapped), Err(Verdict::Wrapped), "{wrapped}");
     }
     assert_eq!(with("Of course I remember that "), Err(Verdict::Preamble));
     let quoted = format!("You said:\n{0}\n\nSo I go on:\n\n{0}{REST}", passage(SHOWN));
     assert_eq!(anchored(SHOWN, &quoted), Err(Verdict::Preamble));
-}
-
-#[test]
-fn the_fence_of_the_block_the_anchor_lies_in_may_be_opened_again() {
-    let code =
-        "let verdict = classify(&head, &body);\n    if verdict.is_fault() {\n        return next(target, verdict);\n";
-    let shown = format!("So:\n```rust\nfn go() {{\n    {code}");
-    let sent = |fence: &str| format!("{fence}\n{}    }}\n}}\n```\nDone.", passage(&shown));
-    assert_eq!(anchored(&shown, &sent("```rust")), Ok("    }\n}\n```\nDone.".to_owned()));
-    assert_eq!(anchored(&shown, &sent("```")), Err(Verdict::Wrapped));
-    let outside =
-        format!("{shown}    }}\n}}\n```\nAnd that is all of it, as far as I know, of this function here, with ");
-    let sent = format!("```rust\n{}one exception.\n```", passage(&outside));
-    assert_eq!(anchored(&outside, &sent), Err(Verdict::Wrapped));
 }
 
 #[test]

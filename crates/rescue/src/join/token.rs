@@ -4,9 +4,9 @@
 //! again is removed when there is enough of it to be no chance and it could be nothing else. A little of it (1 to 15
 //! characters) proves nothing, and there is no join.
 
-use super::guard::repeats_itself;
+use super::guard::{CONTEXT, repeats_itself};
 use super::{Finding, Seam, Via};
-use crate::text::{Tracker, border, floor, overlap};
+use crate::text::{Tracker, floor, is_periodic, overlap};
 use crate::{MIN_OVERLAP, Verdict};
 
 /// The opening of a continuation by token.
@@ -25,7 +25,7 @@ impl Token {
         match again.chars().count() {
             0 => Finding::Found(Seam::new(0, Via::Continued)),
             1..MIN_OVERLAP => Finding::No(Verdict::Ambiguous),
-            _ if border(again) * 2 >= again.len() || repeats_itself(shown, again) => Finding::No(Verdict::Ambiguous),
+            _ if is_periodic(again) || repeats_itself(shown, again, CONTEXT) => Finding::No(Verdict::Ambiguous),
             _ => Finding::Found(Seam::new(again.len(), Via::Echoed)),
         }
     }
