@@ -21,6 +21,7 @@ mod message_encode;
 mod names;
 mod part_decode;
 mod part_encode;
+mod probe;
 mod reader;
 mod reasoning;
 mod request_decode;
