@@ -5,17 +5,19 @@
 //! last one comes the error. A step that waits leaves 100 ms to those after it. While others wait in the model's queue
 //! a new request does not overtake them.
 
+use crate::delayed::{self, Company, IsWaiting};
 use crate::drive::{self, Driven};
 use crate::pipeline::{Admitted, Planned};
 use crate::queue::{Queue, Waited, Waiter};
 use crate::respond::{self, GatewayBody};
 use crate::settle::{Earlier, Watch};
 use crate::{Current, Shared};
-use canon::{CallerError, FaultClass, Instant};
+use canon::{CallerError, DialectName, FaultClass, Instant};
 use config::{Reuse, WhenExhausted};
 use http::Response;
 use routing::Needs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::Key;
 
@@ -38,6 +40,8 @@ pub(crate) struct Exchanging {
     pub seed: u64,
     /// Told when the answer is complete.
     pub watch: Option<Watch>,
+    /// What the trace says of the cache: `miss`, or `none` where there is none.
+    pub cache: &'static str,
     /// Where a stale answer would be; `None` = the caller takes none, or none is kept.
     pub stale: Option<Key>,
 }
@@ -57,21 +61,33 @@ impl Exchanging {
             queue.arrived(self.admitted.started);
             queue
         });
+        let inquiry = &self.admitted.inquiry;
+        let clock = self.shared.clock;
+        let waiting = IsWaiting::default();
+        let dialect = inquiry.dialect;
+        let has_comments = inquiry.scan.stream && dialect != DialectName::Gemini && queue.is_some();
+        let company = rules.queue.keep_alive.filter(|_| has_comments).map(|pause| Company { pause, dialect });
         let steps = Steps {
-            deadline: drive::deadline(&self.admitted.inquiry, &self.admitted.model, self.admitted.started),
-            exchange: &self,
-            rules: &rules,
+            deadline: drive::deadline(inquiry, &self.admitted.model, self.admitted.started),
+            exchange: self,
+            rules,
             queue,
             earlier: Earlier::default(),
             healthy_failures: 0,
+            waiting: waiting.clone(),
         };
-        Box::pin(steps.run()).await
+        let running = Box::pin(steps.run());
+        match company {
+            Some(company) => delayed::keep_company(running, &waiting, company, clock).await,
+            None => running.await,
+        }
     }
 
     fn plan(&self, earlier: Earlier, now: Instant) -> Planned {
         let seed = self.seed.wrapping_add(earlier.attempts.len() as u64);
         let mut planned = self.admitted.clone().plan(earlier, now, seed);
         planned.settlement.watch.clone_from(&self.watch);
+        planned.settlement.cache = self.cache;
         planned
     }
 
@@ -85,13 +101,14 @@ impl Exchanging {
 }
 
 /// What an exchange comes to, step by step.
-struct Steps<'a> {
-    exchange: &'a Exchanging,
-    rules: &'a Reuse,
+struct Steps {
+    exchange: Exchanging,
+    rules: Arc<Reuse>,
     queue: Option<Arc<Queue>>,
     deadline: Instant,
     earlier: Earlier,
     healthy_failures: u32,
+    waiting: IsWaiting,
 }
 
 /// What a round of steps came to.
@@ -107,14 +124,15 @@ enum Stepped {
     },
 }
 
-impl Steps<'_> {
+impl Steps {
     async fn run(mut self) -> Response<GatewayBody> {
         let mut its_turn = false;
+        let rules = self.rules.clone();
         loop {
             let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
             let nobody = planned.plan.candidates.is_empty();
             let stepped = if nobody {
-                self.step("no_target_available", self.rules.when_exhausted.as_slice()).await
+                self.step("no_target_available", &rules.when_exhausted).await
             } else if !its_turn && self.queue.as_ref().is_some_and(|queue| queue.is_waited_in()) {
                 self.step("no_target_available", &[WhenExhausted::Queue]).await
             } else {
@@ -152,7 +170,8 @@ impl Steps<'_> {
         if went_upstream && plan.candidates.iter().any(|candidate| candidate.standing.is_healthy()) {
             self.healthy_failures += 1;
         }
-        self.step(respond::reason_of(error), self.rules.when_exhausted.as_slice()).await
+        let rules = self.rules.clone();
+        self.step(respond::reason_of(error), &rules.when_exhausted).await
     }
 
     async fn step(&mut self, reason: &str, steps: &[WhenExhausted]) -> Stepped {
@@ -165,7 +184,7 @@ impl Steps<'_> {
                     }
                 }
                 WhenExhausted::StaleCache => {
-                    let Exchanging { shared, admitted, stale, .. } = self.exchange;
+                    let Exchanging { shared, admitted, stale, .. } = &self.exchange;
                     let now = shared.clock.now();
                     let found = stale.as_ref().and_then(|key| shared.kept.stale(key, admitted, now, reason));
                     if let Some(response) = found {
@@ -202,7 +221,9 @@ impl Steps<'_> {
         };
         let needs = Needs::from(&inquiry.scan);
         let plan = |now| routing::plan(model, &needs, now, &mut fastrand::Rng::with_seed(self.exchange.seed));
+        self.waiting.store(true, Ordering::Release);
         let waited = queue.wait(waiter, clock, plan).await;
+        self.waiting.store(false, Ordering::Release);
         self.earlier.queued += clock.now().saturating_since(began);
         waited
     }

@@ -20,6 +20,7 @@ pub mod surface;
 mod attempt;
 mod auth;
 mod body;
+mod delayed;
 mod drive;
 mod exchange;
 mod inquiry;

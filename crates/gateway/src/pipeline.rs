@@ -275,6 +275,7 @@ impl Admitted {
             started: self.started,
             trace: wants_trace(&self.inquiry.headers).then(|| settle::exclusions(&plan)),
             earlier,
+            cache: respond::NONE,
             watch: None,
         };
         let shape = self.shape();

@@ -4,6 +4,7 @@
 //! stands still while its connection lives on, and hyper polls no body without window: so the server looks at the open
 //! ones now and then. One list for the process, no task a stream.
 
+use crate::delayed::DelayedBody;
 use crate::relay::RelayBody;
 use crate::respond::GatewayBody;
 use crate::reuse::SharedBody;
@@ -19,6 +20,7 @@ pub(crate) struct Readers {
 enum Open {
     Relay(Weak<Mutex<RelayBody>>),
     Shared(Weak<Mutex<SharedBody>>),
+    Delayed(Weak<Mutex<DelayedBody>>),
 }
 
 impl Readers {
@@ -34,6 +36,10 @@ impl Readers {
                 lock(&self.open).push(Open::Shared(Arc::downgrade(&body)));
                 GatewayBody::Shared(body)
             }
+            GatewayBody::Delayed(body) => {
+                lock(&self.open).push(Open::Delayed(Arc::downgrade(&body)));
+                GatewayBody::Delayed(body)
+            }
             other @ (GatewayBody::Whole(..) | GatewayBody::Watched(_) | GatewayBody::Lingering(_)) => other,
         }
     }
@@ -43,6 +49,7 @@ impl Readers {
         lock(&self.open).retain(|open| match open {
             Open::Relay(relay) => relay.upgrade().map(|relay| lock(&relay).cut_off_if_unread(limit)).is_some(),
             Open::Shared(body) => body.upgrade().map(|body| lock(&body).cut_off_if_unread(limit)).is_some(),
+            Open::Delayed(body) => body.upgrade().map(|body| lock(&body).cut_off_if_unread(limit)).is_some(),
         });
     }
 }

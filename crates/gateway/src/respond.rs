@@ -1,5 +1,6 @@
 //! Responses: the headers that say who served and why, errors in the caller's dialect, health and plain answers.
 
+use crate::delayed::DelayedBody;
 use crate::memory::Held;
 use crate::readers::lock;
 use crate::relay::RelayBody;
@@ -25,6 +26,8 @@ pub enum GatewayBody {
     Watched(Arc<Mutex<RelayBody>>),
     /// An answer that other callers share, or that is recorded.
     Shared(Arc<Mutex<SharedBody>>),
+    /// A stream whose caller is kept company while it waits.
+    Delayed(Arc<Mutex<DelayedBody>>),
     /// An early refusal, followed by reading off the rest of the request so that the caller gets to read it.
     Lingering(Box<crate::linger::Lingering>),
 }
@@ -38,7 +41,7 @@ impl GatewayBody {
     /// Whether it is a committed stream, whose cost is not known yet.
     pub(crate) fn is_stream(&self) -> bool {
         match self {
-            Self::Relay(_) | Self::Watched(_) => true,
+            Self::Relay(_) | Self::Watched(_) | Self::Delayed(_) => true,
             Self::Shared(body) => lock(body).is_stream(),
             Self::Whole(..) | Self::Lingering(_) => false,
         }
@@ -55,6 +58,7 @@ impl Body for GatewayBody {
             Self::Relay(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
             Self::Watched(relay) => Pin::new(&mut *lock(relay)).poll_frame(cx),
             Self::Shared(body) => Pin::new(&mut *lock(body)).poll_frame(cx),
+            Self::Delayed(body) => Pin::new(&mut *lock(body)).poll_frame(cx),
             Self::Lingering(lingering) => Pin::new(lingering.as_mut()).poll_frame(cx),
         }
     }
@@ -65,6 +69,7 @@ impl Body for GatewayBody {
             Self::Relay(relay) => relay.is_end_stream(),
             Self::Watched(relay) => lock(relay).is_end_stream(),
             Self::Shared(body) => lock(body).is_end_stream(),
+            Self::Delayed(body) => lock(body).is_end_stream(),
             Self::Lingering(lingering) => lingering.is_end_stream(),
         }
     }
@@ -72,7 +77,7 @@ impl Body for GatewayBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Relay(_) | Self::Watched(_) => SizeHint::default(),
+            Self::Relay(_) | Self::Watched(_) | Self::Delayed(_) => SizeHint::default(),
             Self::Shared(body) => lock(body).size_hint(),
             Self::Lingering(lingering) => lingering.size_hint(),
         }
@@ -220,7 +225,11 @@ pub(crate) fn tell(response: &mut Response<GatewayBody>, story: &serde_json::Val
     match response.body_mut() {
         GatewayBody::Whole(Some(bytes), _) => *bytes = with_story(bytes, story),
         GatewayBody::Lingering(lingering) => lingering.rewrite(|bytes| with_story(bytes, story)),
-        GatewayBody::Whole(None, _) | GatewayBody::Relay(_) | GatewayBody::Watched(_) | GatewayBody::Shared(_) => {}
+        GatewayBody::Whole(None, _)
+        | GatewayBody::Relay(_)
+        | GatewayBody::Watched(_)
+        | GatewayBody::Shared(_)
+        | GatewayBody::Delayed(_) => {}
     }
 }
 

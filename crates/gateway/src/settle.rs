@@ -24,6 +24,8 @@ pub(crate) struct Settlement {
     pub trace: Option<Value>,
     /// What the exchange went through before it waited for a target.
     pub earlier: Earlier,
+    /// What the trace says of the cache.
+    pub cache: &'static str,
     /// Told when the answer is complete.
     pub watch: Option<Watch>,
 }
@@ -152,6 +154,7 @@ impl Settlement {
             "served_by": served(machine),
             "reason": machine.fallback_reason(),
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
+            "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": excluded,
             "usage": facts.usage,

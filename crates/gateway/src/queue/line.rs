@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 /// How long after a probe was let go the next one is, unless its outcome is known before: it has yet to take its slot.
 const PROBE_GAP: Duration = Duration::from_millis(50);
+/// How late the first may be before others look after the line in its place.
+const OVERDUE: Duration = Duration::from_millis(250);
 /// How soon a thing is looked at again that tells nobody when it changes: a probe in flight.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -81,6 +83,8 @@ pub(super) struct Line {
     waiting: BTreeMap<Place, Waiting>,
     sequence: u64,
     probe_after: Instant,
+    /// When the line is to be looked after again.
+    look_at: Instant,
     pub(super) pace: Pace,
 }
 
@@ -115,8 +119,13 @@ impl Line {
         self.waiting.contains_key(place)
     }
 
-    /// Whether this one is the first: it looks after the line.
-    pub(super) fn is_first(&self, place: &Place) -> bool {
+    /// Whether this one looks after the line: the first does, and anybody when the first does not come to it, because
+    /// nobody polls a stream that its caller does not read.
+    pub(super) fn looks_after(&self, place: &Place, now: Instant) -> bool {
+        self.is_first(place) || now > self.look_at + OVERDUE
+    }
+
+    fn is_first(&self, place: &Place) -> bool {
         self.waiting.first_key_value().is_some_and(|(first, _)| first == place)
     }
 
@@ -171,6 +180,7 @@ impl Line {
                 }
             }
         };
+        self.look_at = next;
         (gone, next)
     }
 
@@ -249,6 +259,17 @@ mod tests {
         assert_eq!(line.let_go(Capacity::Never, at(0)).0, []);
         assert_eq!(line.let_go(Capacity::Soon, at(0)), (vec![], at(50)));
         assert!(line.waits(&place));
+    }
+
+    #[test]
+    fn a_first_one_that_nobody_polls_holds_nobody_up() {
+        let mut line = Line::default();
+        let stuck = enter(&mut line, Priority::Normal, 1, false).unwrap();
+        let next = enter(&mut line, Priority::Normal, 2, false).unwrap();
+        line.let_go(Capacity::Due(at(1_000)), at(0));
+        assert!(line.looks_after(&stuck, at(500)) && !line.looks_after(&next, at(1_250)));
+        assert!(line.looks_after(&next, at(1_251)));
+        assert_eq!(line.let_go(Capacity::Open { share: 1.0 }, at(1_251)).0, [stuck]);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The queue of `when_exhausted`: requests that wait for a target that is due before their deadline.
 //!
 //! No task looks after a queue: the first in line does, for all of it, with its own timer; when it goes, the next one
-//! is woken. A caller that hangs up drops its place at once. Who is first and who goes next is [`line`]'s; how fast is
+//! is woken, and the others see to it that it comes to that. A caller that hangs up drops its place at once. Who is first and who goes next is [`line`]'s; how fast is
 //! [`pace`]'s.
 
 mod line;
@@ -16,6 +16,10 @@ use line::{Call, Capacity, Entered, Line, Place};
 use routing::{ExclusionReason, Plan};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often those behind the first see to it that the line is looked after.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// The queues, by logical model. They outlive a reload; there are no more than the configuration has had models with
 /// a queue.
@@ -118,8 +122,8 @@ impl Standing<'_> {
             if !line.waits(&self.place) {
                 return if self.call.is_let_go() { Looked::ItsTurn } else { Looked::InVain };
             }
-            if !line.is_first(&self.place) {
-                return Looked::Wait(until);
+            if !line.looks_after(&self.place, now) {
+                return Looked::Wait(now + WATCH);
             }
         }
         let capacity = capacity(&plan(now), now);

@@ -56,6 +56,8 @@ struct Inner {
     stage: Stage,
     head: Option<Head>,
     tape: Tape<HeldRoom>,
+    /// The answer may be given again.
+    is_recorded: bool,
 }
 
 enum Stage {
@@ -102,7 +104,7 @@ impl Flight {
     pub(crate) fn new(shared: &Arc<Shared>, running: Running, watch: Watch, purpose: Purpose) -> Self {
         let tape = Tape::new(LONGEST, HeldRoom(shared.budget.nothing()));
         Self {
-            inner: Mutex::new(Inner { stage: Stage::Reaching(running), head: None, tape }),
+            inner: Mutex::new(Inner { stage: Stage::Reaching(running), head: None, tape, is_recorded: true }),
             wakers: Arc::default(),
             takes_more: AtomicBool::new(true),
             bound: Mutex::new(Bound::To(Vec::new())),
@@ -137,8 +139,8 @@ impl Flight {
         Some(Participant { flight: self.clone(), reader })
     }
 
-    /// Polls the exchange once on behalf of everybody. `true` = something came of it.
-    fn advance(&self, inner: &mut Inner) -> bool {
+    /// Polls the exchange once on behalf of everybody. `true` = something came of it, and the others were woken.
+    fn advance(&self, inner: &mut Inner, reader: ReaderId) -> bool {
         let waker = Waker::from(self.wakers.clone());
         let mut cx = Context::from_waker(&waker);
         match std::mem::replace(&mut inner.stage, Stage::Over) {
@@ -160,6 +162,7 @@ impl Flight {
             },
             Stage::Over => self.over(inner),
         }
+        self.wakers.remove(reader);
         self.wakers.wake_all();
         true
     }
@@ -168,6 +171,11 @@ impl Flight {
         let (parts, mut body) = response.into_parts();
         let whole = match &mut body {
             GatewayBody::Whole(bytes, _) => Some(bytes.take().unwrap_or_default()),
+            // What kept one caller company is no part of the answer.
+            GatewayBody::Delayed(_) => {
+                inner.is_recorded = false;
+                None
+            }
             GatewayBody::Relay(_) | GatewayBody::Watched(_) | GatewayBody::Shared(_) | GatewayBody::Lingering(_) => {
                 None
             }
@@ -223,6 +231,9 @@ impl Flight {
     }
 
     fn entry(&self, inner: &Inner) -> Option<Arc<Entry>> {
+        if !inner.is_recorded {
+            return None;
+        }
         if self.purpose.cache.is_none() && matches!(&*lock(&self.bound), Bound::To(ids) if ids.is_empty()) {
             return None;
         }
@@ -275,7 +286,7 @@ impl Participant {
                 return Poll::Ready(inner.head.clone());
             }
             self.flight.wakers.add(self.reader, cx.waker());
-            if !self.flight.advance(&mut inner) {
+            if !self.flight.advance(&mut inner, self.reader) {
                 return Poll::Pending;
             }
         }
@@ -291,7 +302,7 @@ impl Participant {
                 Read::AtHead => {}
             }
             self.flight.wakers.add(self.reader, cx.waker());
-            if !self.flight.advance(&mut inner) {
+            if !self.flight.advance(&mut inner, self.reader) {
                 return Poll::Pending;
             }
         }

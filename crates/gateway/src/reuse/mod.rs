@@ -88,22 +88,15 @@ pub(crate) async fn answer(
     let anything = rules.cache.is_some() || rules.coalesce != Coalesce::Off || id.is_some();
     let asked = if anything { Asking::read(&admitted, rules) } else { None };
     let Some(asking) = asked else {
-        return Exchanging {
-            shared: shared.clone(),
-            current: current.clone(),
-            admitted,
-            seed,
-            watch: None,
-            stale: None,
-        }
-        .run()
-        .await;
+        let (shared, current) = (shared.clone(), current.clone());
+        let (watch, cache, stale) = (None, respond::NONE, None);
+        return Exchanging { shared, current, admitted, seed, watch, cache, stale }.run().await;
     };
-    let caching = asking.looks_up || asking.cache.is_some_and(|freshness| !freshness.ttl.is_zero());
+    let word = asking.word();
     let reusing = Reusing { shared, current, admitted, seed, asking, id };
     let mut response = reusing.answer().await;
-    if caching && response.headers().get(names::CACHE).is_none_or(|word| word == respond::NONE) {
-        response.headers_mut().insert(names::CACHE, HeaderValue::from_static("miss"));
+    if response.headers().get(names::CACHE).is_none_or(|said| said == respond::NONE) {
+        response.headers_mut().insert(names::CACHE, HeaderValue::from_static(word));
     }
     response
 }
@@ -134,6 +127,12 @@ struct Asking {
 }
 
 impl Asking {
+    /// What is said of the cache where an answer did not come from it.
+    fn word(&self) -> &'static str {
+        let caching = self.looks_up || self.cache.is_some_and(|freshness| !freshness.ttl.is_zero());
+        if caching { "miss" } else { respond::NONE }
+    }
+
     fn read(admitted: &Admitted, rules: &Reuse) -> Option<Self> {
         let inquiry = &admitted.inquiry;
         let shape = admitted.shape();
@@ -378,6 +377,7 @@ impl Reusing<'_> {
             admitted: self.admitted.clone(),
             seed: self.seed,
             watch: Some(watch.clone()),
+            cache: self.asking.word(),
             stale: Some(self.asking.key).filter(|_| self.asking.takes_stale),
         };
         let purpose = Purpose {

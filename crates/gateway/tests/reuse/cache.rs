@@ -215,7 +215,9 @@ async fn a_request_for_a_trace_is_told_of_the_hit_and_fills_nothing() {
         for stream in [false, true] {
             let world = cached(dialect);
             let traced = || with(ask(dialect, "Hello", stream), "x-mainstay-trace", "1");
-            assert_eq!(world.send(traced()).await.header("x-mainstay-cache"), Some("miss"));
+            let missed = world.send(traced()).await;
+            assert_eq!(missed.header("x-mainstay-cache"), Some("miss"));
+            assert!(missed.text().contains("\"cache\":\"miss\""), "{dialect} {stream}: {}", missed.text());
             let first = world.send(ask(dialect, "Hello", stream)).await;
             assert_eq!(first.header("x-mainstay-cache"), Some("miss"), "{dialect} {stream}");
             let told = world.send(traced()).await;

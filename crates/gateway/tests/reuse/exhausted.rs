@@ -308,3 +308,36 @@ async fn errors_stay_as_they_are_without_when_exhausted() {
     assert!(is_error_of(DIALECT, &refused.json()));
     assert!(world.primary.journal().iter().all(|entry| !matches!(entry.ended, Ended::Open)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_wait_are_kept_company_where_that_is_asked_for_and_errors_are_told_in_the_stream() {
+    for dialect in DialectName::ALL {
+        let plan = Plan::of(dialect).alone().model("when_exhausted: [queue]").model("cache: { ttl: 1h }");
+        let world = plan.model("queue: { keep_alive: 5s }").build();
+        let ask = |seconds: &str| with(request(dialect, body(dialect, "Hello"), true), "x-mainstay-timeout", seconds);
+        world.primary.set_faults([rule("rate_limited_429:retry_after=12").for_requests(1)]);
+        let began = Instant::now();
+        let answer = world.send(ask("60")).await;
+        let company = answer.text().matches(": mainstay: waiting").count();
+        assert_eq!((answer.status, company), (200, if dialect == DialectName::Gemini { 0 } else { 2 }), "{dialect}");
+        assert!(began.elapsed() > 11 * SECOND);
+        let bare = world.send(ask("60")).await;
+        assert!(answer.text().ends_with(&bare.text()), "{dialect}: the answer is the same: {}", answer.text());
+        assert!(!bare.text().contains("waiting"), "{dialect}: and nobody is given another's company again");
+
+        let world =
+            Plan::of(dialect).alone().model("when_exhausted: [queue]").model("queue: { keep_alive: 5s }").build();
+        world.primary.set_faults([rule("rate_limited_429:retry_after=7")]);
+        let refused = world.send(ask("20")).await;
+        if dialect == DialectName::Gemini {
+            assert_eq!(refused.status, 429, "{}", refused.text());
+        } else {
+            let text = refused.text();
+            let last = text.trim_end().rsplit("\n\n").next().unwrap();
+            let data = last.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+            assert!(is_error_of(dialect, &serde_json::from_str(data).unwrap()), "{text}");
+            assert!(!text.contains("[DONE]") && !text.contains("message_stop"), "{text}");
+        }
+        assert_eq!(world.gateway.held_bytes(), 0);
+    }
+}
