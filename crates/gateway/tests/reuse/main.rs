@@ -9,6 +9,7 @@ mod cache;
 mod coalesce;
 mod exhausted;
 mod idempotency;
+mod sockets;
 
 use bytes::Bytes;
 use canon::DialectName;
