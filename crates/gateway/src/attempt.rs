@@ -8,7 +8,7 @@ use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
 use crate::memory::{ByteBudget, Held, no_room};
-use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Stream, finish_fault};
+use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Shares, Stream, Terms, Translation, finish_fault};
 use crate::wire::{self, Prepared};
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Fault, FaultClass, Instant, Origin, Phase};
@@ -68,12 +68,21 @@ pub(crate) struct Exchange {
     pub clock: Clock,
     /// What answers that are not streamed may hold.
     pub budget: ByteBudget,
-    /// `content_blocked: next`.
-    pub blocked_is_fault: bool,
+    /// What is kept for the rescue of streams.
+    pub transcripts: ByteBudget,
+    /// How streams are read.
+    pub terms: Terms,
     /// The configuration that was in force when it began.
     pub current: Arc<Current>,
     /// Attempts of this exchange before it waited: its numbers go on from there.
     pub earlier: u32,
+}
+
+impl Exchange {
+    /// Shares of nothing yet.
+    pub(crate) fn shares(&self) -> Shares {
+        Shares { held: self.budget.nothing(), transcript: self.transcripts.nothing() }
+    }
 }
 
 /// What an attempt works with.
@@ -109,7 +118,7 @@ impl Attempt {
         }
     }
 
-    fn runtime(&self, at: Instant) -> tokio::time::Instant {
+    pub(crate) fn runtime(&self, at: Instant) -> tokio::time::Instant {
         self.exchange.clock.runtime(at)
     }
 
@@ -150,7 +159,7 @@ impl Attempt {
     }
 
     /// The limit that fires first on the way to the gate.
-    fn gate(&self) -> Gate {
+    pub(crate) fn gate(&self) -> Gate {
         let limits: &PhaseLimits = &self.start.limits;
         let now = self.exchange.clock.now();
         let (phase, limit) = if self.exchange.inquiry.scan.stream {
@@ -165,7 +174,7 @@ impl Attempt {
     }
 
     /// The limit between two tokens.
-    fn idle_gate(&self) -> Gate {
+    pub(crate) fn idle_gate(&self) -> Gate {
         let now = self.exchange.clock.now();
         let limit = self.start.limits.idle;
         Gate { at: now + limit, phase: Phase::Idle, limit }.or(self.attempt_gate(now))
@@ -188,7 +197,7 @@ impl Attempt {
         }
     }
 
-    async fn classify_head(&self, reply: Reply) -> Fault {
+    pub(crate) async fn classify_head(&self, reply: Reply) -> Fault {
         let Reply { status, headers, body } = reply;
         let mut held = self.exchange.budget.nothing();
         let read = collect(body, ERROR_BODY_LIMIT, Overflow::Cut, &mut held);
@@ -206,27 +215,21 @@ impl Attempt {
             return Err(instead_of_stream(provider, &self.start.target.profile, kind, &body));
         }
         let outbound = dialect::outbound(provider.dialect);
-        let reader = if same_dialect {
+        let profile = &self.start.target.profile;
+        // Text is held back between its events, where bytes that pass cannot be cut.
+        let reader = if same_dialect && self.exchange.terms.text == rescue::Granularity::None {
             Reader::Same {
-                sniffer: outbound.sniffer(&self.start.target.profile),
+                sniffer: outbound.sniffer(profile),
                 show_usage: self.exchange.shape.usage,
                 framing: Framing::new(self.exchange.shape.json_array),
             }
         } else {
-            Reader::Translated {
-                decoder: outbound.stream_decoder(&self.start.target.profile),
-                encoder: dialect::inbound(self.exchange.inquiry.dialect).stream_encoder(self.exchange.shape.clone()),
-                events: Vec::new(),
-            }
+            let inbound = dialect::inbound(self.exchange.inquiry.dialect);
+            let encoder = inbound.stream_encoder(self.exchange.shape.clone());
+            let decoder = outbound.stream_decoder(profile);
+            Reader::Translated(Box::new(Translation::new(decoder, encoder, &self.exchange.terms)))
         };
-        let mut stream = Stream::new(
-            reply.body,
-            reader,
-            provider.clone(),
-            self.exchange.inquiry.scan.shows_reasoning,
-            self.exchange.blocked_is_fault,
-            self.exchange.budget.nothing(),
-        );
+        let mut stream = Stream::new(reply.body, reader, provider.clone(), self.exchange.terms, self.exchange.shares());
         loop {
             match NextProgress(&mut stream).await? {
                 Progress::Prelude if stream.output_len() > PRELUDE_LIMIT => {
@@ -282,7 +285,7 @@ impl Attempt {
         let provider = &self.start.target.provider;
         match &facts.finish {
             Some((reason, native)) => {
-                match finish_fault(provider, *reason, native, facts.content, self.exchange.blocked_is_fault) {
+                match finish_fault(provider, *reason, native, facts.content, self.exchange.terms.blocked_is_fault) {
                     Some(fault) => Err(fault),
                     None => Ok(()),
                 }
@@ -293,20 +296,26 @@ impl Attempt {
     }
 }
 
-struct Gate {
+/// The limit that fires next.
+pub(crate) struct Gate {
     at: Instant,
     phase: Phase,
     limit: Duration,
 }
 
 impl Gate {
+    /// When it passes.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
     /// Whichever comes first.
     fn or(self, other: Self) -> Self {
         if self.at < other.at { self } else { other }
     }
 
     /// What it means that the limit passed.
-    fn passed(&self) -> Fault {
+    pub(crate) fn passed(&self) -> Fault {
         let mut fault = Fault::timed_out(self.phase, self.limit);
         fault.may_be_billed = true;
         fault
@@ -322,7 +331,7 @@ fn finish_of(answer: &canon::Answer) -> Option<(canon::FinishReason, String)> {
 }
 
 /// A 200 to a streamed call that is no event stream: the content type, when it says so.
-fn not_a_stream(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn not_a_stream(headers: &HeaderMap) -> Option<&str> {
     let kind = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = kind.split(';').next().unwrap_or(kind).trim();
     (essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case("text/html")).then_some(kind)

@@ -8,16 +8,19 @@ use crate::clock::Clock;
 use crate::inquiry::Inquiry;
 use crate::memory::Held;
 use crate::pipeline::Planned;
-use crate::relay::{Committed, Limits, RelayBody};
+use crate::relay::{Committed, Kept, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::{self, Settlement};
-use crate::stream::Facts;
+use crate::stream::{Facts, Holds, Terms};
 use crate::{Current, Shared};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops, FaultClass, Instant};
 use dialect::StreamShape;
 use http::{HeaderMap, HeaderValue, Response, header};
-use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Overtaken, Start, Step};
+use rescue::Granularity;
+use routing::{
+    Action, AttemptId, Event, ExchangeFacts, Hold, Machine, Model, Needs, Overtaken, RescueMode, Start, Step,
+};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -78,13 +81,15 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
     let Planned { inquiry, model, plan, settlement, shape, held } = planned;
     let clock = gateway.clock;
     let facts = facts(&inquiry, &model, settlement.started, seed);
-    let deadline = facts.deadline;
+    let (deadline, rescue) = (facts.deadline, facts.rescue);
+    let terms = terms(&inquiry, &model, rescue);
     let exchange = Arc::new(Exchange {
         inquiry,
         shape,
         clock,
         budget: gateway.budget.clone(),
-        blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
+        transcripts: gateway.transcripts.clone(),
+        terms,
         current: current.clone(),
         earlier: u32::try_from(settlement.earlier.attempts.len()).unwrap_or(u32::MAX),
     });
@@ -109,7 +114,7 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
                 attempt,
                 machine,
                 settlement,
-                held,
+                kept: (rescue != RescueMode::Error).then(|| Kept { exchange: exchange.clone(), _held: held, rescue }),
             };
             commit.respond(gateway, ready)
         }
@@ -143,6 +148,31 @@ fn refusal(
     response
 }
 
+/// How the streams of an exchange are read.
+fn terms(inquiry: &Inquiry, model: &Model, rescue: RescueMode) -> Terms {
+    let scan = &inquiry.scan;
+    // Several candidates do not advance together, so nothing of them is ever stitched.
+    let keeps = scan.stream && rescue != RescueMode::Error && scan.n <= 1;
+    Terms {
+        reasoning_is_content: scan.shows_reasoning,
+        blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
+        keeps,
+        holds: if !keeps || inquiry.releases_early() {
+            Holds::Nothing
+        } else if inquiry.is_structured() {
+            Holds::Everything
+        } else {
+            Holds::Calls
+        },
+        text: match model.settings.rescue.hold {
+            _ if !keeps => Granularity::None,
+            Hold::None => Granularity::None,
+            Hold::Word => Granularity::Word,
+            Hold::Sentence => Granularity::Sentence,
+        },
+    }
+}
+
 /// When the caller must have an answer or an error.
 pub(crate) fn deadline(inquiry: &Inquiry, model: &Model, started: Instant) -> Instant {
     let configured = model.settings.timeouts.deadline;
@@ -162,7 +192,7 @@ fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> Excha
         cost: 1.0,
         is_callers_retry: inquiry.is_callers_retry(),
         seed,
-        rescue: model.settings.rescue.mode,
+        rescue: inquiry.rescue().ok().flatten().unwrap_or(model.settings.rescue.mode),
     }
 }
 
@@ -297,7 +327,7 @@ struct Commit {
     attempt: AttemptId,
     machine: Machine,
     settlement: Settlement,
-    held: Arc<Held>,
+    kept: Option<Kept>,
 }
 
 impl Commit {
@@ -341,8 +371,6 @@ impl Commit {
         if self.settlement.trace.is_some() {
             stream.hold_terminator();
         }
-        // The request's bytes are not needed any more: nothing after the commit sends them again.
-        drop(self.held);
         let served = self.machine.served_by();
         let committed = Committed {
             stream,
@@ -352,7 +380,8 @@ impl Commit {
             shape: self.shape,
             limits: self.limits,
             settlement: self.settlement,
-            health: served.map(|served| served.target.health.clone()),
+            kept: self.kept,
+            target: served.map(|served| served.target),
         };
         let relay = RelayBody::new(committed, gateway.clock, gateway.drain.signal());
         let mut response = Response::new(GatewayBody::Relay(Box::new(relay)));

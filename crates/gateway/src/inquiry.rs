@@ -1,10 +1,11 @@
 //! A caller's request, read and scanned: what every attempt of the exchange is made from.
 
 use bytes::Bytes;
-use canon::{DialectName, Request};
-use dialect::scan::Scan;
+use canon::{CallerError, DialectName, Request};
+use dialect::scan::{Field, Scan};
 use dialect::{BadRequest, PathFacts};
 use http::HeaderMap;
+use routing::RescueMode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -38,6 +39,47 @@ impl Inquiry {
         };
         let seconds: f64 = number.trim().parse().ok()?;
         Duration::try_from_secs_f64(seconds * scale).ok().filter(|d| !d.is_zero())
+    }
+
+    /// `x-mainstay-rescue: resume | restart | error`: what is done if the stream breaks, where the caller says so.
+    ///
+    /// # Errors
+    /// Names the words it may be.
+    pub(crate) fn rescue(&self) -> Result<Option<RescueMode>, CallerError> {
+        let Some(word) = self.headers.get("x-mainstay-rescue") else { return Ok(None) };
+        match word.as_bytes() {
+            b"resume" => Ok(Some(RescueMode::Resume)),
+            b"restart" => Ok(Some(RescueMode::Restart)),
+            b"error" => Ok(Some(RescueMode::Error)),
+            _ => Err(CallerError::new(
+                400,
+                "invalid_header",
+                "`x-mainstay-rescue` is none of `resume`, `restart` and `error`",
+            )),
+        }
+    }
+
+    /// `x-mainstay-restart: accept`: the caller knows what to do with an answer that begins anew in the same stream.
+    pub(crate) fn accepts_restart(&self) -> bool {
+        self.headers.get("x-mainstay-restart").is_some_and(|word| word == "accept")
+    }
+
+    /// `x-mainstay-release: early`: tool calls and structured output are not held to completeness.
+    pub(crate) fn releases_early(&self) -> bool {
+        self.headers.get("x-mainstay-release").is_some_and(|word| word == "early")
+    }
+
+    /// JSON mode or JSON Schema output is asked for.
+    pub(crate) fn is_structured(&self) -> bool {
+        let says = |fields: &[Field], keys: [&str; 2], word: &[u8]| {
+            fields.iter().filter(|field| keys.contains(&&*field.key)).any(|field| {
+                let value = self.body.get(field.value_range.clone()).unwrap_or_default();
+                value.windows(word.len()).any(|window| window == word)
+            })
+        };
+        self.scan.has_json_schema
+            || says(&self.scan.fields, ["response_format", "response_format"], b"json_object")
+            || says(&self.scan.places.config_fields, ["responseMimeType", "response_mime_type"], b"application/json")
     }
 
     /// Whether the caller's SDK says that this request is its own retry.

@@ -25,9 +25,11 @@ mod drive;
 mod exchange;
 mod inquiry;
 mod models;
+mod pace;
 mod pipeline;
 mod queue;
 mod readers;
+mod rescuing;
 mod reuse;
 mod settle;
 mod stream;
@@ -45,6 +47,9 @@ use upstream::{Endpoint, Transport};
 
 pub use respond::GatewayBody;
 
+/// Transcripts may take this part of the byte budget, so that they never keep requests out.
+const TRANSCRIPT_SHARE: usize = 4;
+
 /// The running gateway, shared by every connection.
 pub struct Gateway {
     current: ArcSwap<Current>,
@@ -59,6 +64,8 @@ pub struct Gateway {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) budget: ByteBudget,
+    /// The part of the budget for what is kept to rescue streams.
+    pub(crate) transcripts: ByteBudget,
     pub(crate) drain: Drain,
     pub(crate) kept: reuse::Kept,
     pub(crate) queues: queue::Queues,
@@ -153,10 +160,12 @@ impl Gateway {
     /// # Errors
     /// Names the provider whose base URL cannot be used.
     pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
+        let budget = ByteBudget::new(memory::default_limit());
         Ok(Self {
             shared: Arc::new(Shared {
                 clock: Clock::start(),
-                budget: ByteBudget::new(memory::default_limit()),
+                transcripts: budget.part(budget.limit() / TRANSCRIPT_SHARE),
+                budget,
                 drain: Drain::new(),
                 kept: reuse::Kept::new(&snapshot.reuse_limits),
                 queues: queue::Queues::default(),
@@ -170,9 +179,11 @@ impl Gateway {
 
     /// With this many bytes for everything exchanges hold, instead of a quarter of the memory.
     pub fn with_byte_budget(self, bytes: usize) -> Self {
+        let budget = ByteBudget::new(bytes);
         let shared = Shared {
             clock: self.shared.clock,
-            budget: ByteBudget::new(bytes),
+            transcripts: budget.part(bytes / TRANSCRIPT_SHARE),
+            budget,
             drain: self.shared.drain.clone(),
             kept: reuse::Kept::new(&self.snapshot().reuse_limits),
             queues: queue::Queues::default(),

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct ByteBudget {
     held: Arc<AtomicUsize>,
     limit: usize,
+    /// The budget this one is a part of.
+    whole: Option<Arc<ByteBudget>>,
 }
 
 /// Bytes held; given back on drop.
@@ -24,7 +26,36 @@ pub struct Held {
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { held: Arc::new(AtomicUsize::new(0)), limit }
+        Self { held: Arc::new(AtomicUsize::new(0)), limit, whole: None }
+    }
+
+    /// A part of this budget that may hold at most `limit` bytes of it.
+    pub fn part(&self, limit: usize) -> Self {
+        Self { whole: Some(Arc::new(self.clone())), ..Self::new(limit) }
+    }
+
+    /// Bytes it may hold.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn try_hold(&self, more: usize) -> bool {
+        let fits = |held: usize| held.checked_add(more).filter(|sum| *sum <= self.limit);
+        if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            return false;
+        }
+        if self.whole.as_ref().is_none_or(|whole| whole.try_hold(more)) {
+            return true;
+        }
+        self.held.fetch_sub(more, Ordering::Relaxed);
+        false
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
     }
 
     /// Takes `bytes`, or nothing when they do not fit.
@@ -47,14 +78,7 @@ impl ByteBudget {
 impl Held {
     /// Takes `more` bytes; `false` = they do not fit and nothing was taken.
     pub fn grow(&mut self, more: usize) -> bool {
-        let limit = self.budget.limit;
-        let fits = self
-            .budget
-            .held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(more).filter(|sum| *sum <= limit)
-            })
-            .is_ok();
+        let fits = self.budget.try_hold(more);
         if fits {
             self.bytes += more;
         }
@@ -67,7 +91,17 @@ impl Held {
     pub fn give_back(&mut self, fewer: usize) {
         let fewer = fewer.min(self.bytes);
         self.bytes -= fewer;
-        self.budget.held.fetch_sub(fewer, Ordering::Relaxed);
+        self.budget.give_back(fewer);
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives everything back.
+    pub fn release(&mut self) {
+        self.budget.give_back(std::mem::take(&mut self.bytes));
     }
 
     /// Takes what is missing to `bytes` in all; `false` = it does not fit.
@@ -81,7 +115,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }
 

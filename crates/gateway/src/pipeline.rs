@@ -183,9 +183,11 @@ impl Gateway {
                 ..CallerError::new(404, "model_not_found", unknown.to_string())
             })
         })?;
+        let inquiry = Inquiry::new(dialect, path, headers, bytes, scan);
+        inquiry.rescue().map_err(plain)?;
         Ok(Admitted {
-            priority: priority(key, &headers),
-            inquiry: Arc::new(Inquiry::new(dialect, path, headers, bytes, scan)),
+            priority: priority(key, &inquiry.headers),
+            inquiry: Arc::new(inquiry),
             model,
             caller: key.map(|k| Arc::from(k.name.as_str())),
             held: Arc::new(held),

@@ -1,19 +1,24 @@
 //! A committed stream on its way to the caller: a pull-based body that owns whole events.
 //!
 //! hyper polls it when the caller has room, so a slow caller is never read ahead of and the phase timers stand still
-//! meanwhile. It ends in one of three ways, and the attempt machine hears of each: complete, broken (the dialect's
-//! error event, no terminator), or dropped because the caller hung up, which drops the upstream call with it.
+//! meanwhile. When it breaks, the attempt machine says who may go on; that attempt is polled from here too, and its
+//! stream takes the place of the broken one. It ends in one of three ways, and the machine hears of each: complete,
+//! broken (the dialect's error event, no terminator), or dropped because the caller hung up, which drops the upstream
+//! call with it.
 
+use crate::attempt::{Attempt, Exchange};
 use crate::clock::Clock;
 use crate::drain::DrainSignal;
+use crate::memory::Held;
+use crate::pace::Pace;
+use crate::rescuing::{self, Broken, NotTakenOver, Remedy};
 use crate::settle::Settlement;
-use crate::stream::{Progress, Stream};
+use crate::stream::{Progress, Seen, Stream};
 use bytes::Bytes;
-use canon::{CallerError, DialectName, Fault, FaultClass, Instant, Origin, Phase};
+use canon::{CallerError, DialectName, Fault, FaultClass, FinishReason, Instant, Origin, Phase};
 use dialect::StreamShape;
-use health::TargetHealth;
 use http_body::{Body, Frame};
-use routing::{Action, AttemptId, Event, Machine, TranscriptCursor};
+use routing::{Action, AttemptId, Event, Machine, RescueMode, Start, Target, TranscriptCursor};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -39,7 +44,10 @@ pub struct RelayBody {
     waited: Duration,
     drain: DrainSignal,
     settlement: Settlement,
-    health: Option<Arc<TargetHealth>>,
+    /// What a rescue is made from; `None` = streams that break end.
+    kept: Option<Kept>,
+    target: Option<Arc<Target>>,
+    pace: Pace,
     cursor: TranscriptCursor,
     /// When the caller was last given something; `None` while it waits for more.
     handed_over: Option<Instant>,
@@ -55,11 +63,30 @@ pub(crate) struct Limits {
     pub deadline: Instant,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of the request is kept while its answer is relayed, so that another target can go on with it.
+pub(crate) struct Kept {
+    /// What every attempt of the exchange is made from.
+    pub exchange: Arc<Exchange>,
+    /// The request's share of the byte budget.
+    pub _held: Arc<Held>,
+    /// What is done.
+    pub rescue: RescueMode,
+}
+
 enum State {
     Relaying,
+    /// The stream broke, and a target is asked to go on.
+    Rescuing(Box<Rescuing>),
     /// Everything is in the output; the machine has been told.
     Ended,
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<Box<Stream>, NotTakenOver>> + Send>>;
+
+struct Rescuing {
+    broken: Box<Broken>,
+    start: Start,
+    running: Running,
 }
 
 /// What a relay is made of.
@@ -78,14 +105,16 @@ pub(crate) struct Committed {
     pub limits: Limits,
     /// What is written down at the end.
     pub settlement: Settlement,
-    /// The health of the target that serves.
-    pub health: Option<Arc<TargetHealth>>,
+    /// What a rescue is made from.
+    pub kept: Option<Kept>,
+    /// The target that serves.
+    pub target: Option<Arc<Target>>,
 }
 
 impl RelayBody {
     /// Takes over a committed stream.
     pub(crate) fn new(committed: Committed, clock: Clock, drain: DrainSignal) -> Self {
-        let Committed { stream, machine, attempt, dialect, shape, limits, settlement, health } = committed;
+        let Committed { stream, machine, attempt, dialect, shape, limits, settlement, kept, target } = committed;
         let timer = Box::pin(tokio::time::sleep_until(clock.runtime(limits.deadline)));
         Self {
             stream,
@@ -100,7 +129,9 @@ impl RelayBody {
             waited: Duration::ZERO,
             drain,
             settlement,
-            health,
+            kept,
+            pace: Pace::of(target.as_deref()),
+            target,
             cursor: TranscriptCursor::default(),
             handed_over: None,
             state: State::Relaying,
@@ -114,7 +145,7 @@ impl RelayBody {
     pub(crate) fn cut_off_if_unread(&mut self, limit: Duration) {
         let now = self.clock.now();
         let unread = self.handed_over.is_some_and(|at| now.saturating_since(at) >= limit);
-        if self.state == State::Ended || !unread {
+        if self.is_over() || !unread {
             return;
         }
         let _done = self.machine.next(Event::HungUp, now);
@@ -135,8 +166,18 @@ impl RelayBody {
                 self.tell_progress(output.len());
                 return Poll::Ready(Some(output));
             }
-            if self.state == State::Ended {
-                return Poll::Ready(None);
+            match &mut self.state {
+                State::Ended => return Poll::Ready(None),
+                State::Rescuing(rescuing) => {
+                    let over = rescuing.running.as_mut().poll(cx);
+                    match over {
+                        Poll::Ready(outcome) => self.rescue_is_over(outcome),
+                        Poll::Pending if self.poll_ends(cx).is_ready() => {}
+                        Poll::Pending => return Poll::Pending,
+                    }
+                    continue;
+                }
+                State::Relaying => {}
             }
             match self.stream.poll_progress(cx) {
                 Poll::Ready(Ok(Progress::Content)) => self.token_arrived(),
@@ -148,7 +189,7 @@ impl RelayBody {
                     }
                 }
                 Poll::Ready(Ok(Progress::Complete)) => self.complete(),
-                Poll::Ready(Err(fault)) => self.break_off(&fault),
+                Poll::Ready(Err(fault)) => self.break_off(fault),
                 Poll::Pending => match self.poll_limits(cx) {
                     Poll::Ready(()) => {}
                     Poll::Pending => return Poll::Pending,
@@ -159,7 +200,7 @@ impl RelayBody {
 
     /// The machine keeps the cursor of what the caller has, for whatever follows a broken stream.
     fn tell_progress(&mut self, bytes: usize) {
-        if self.state == State::Ended {
+        if self.is_over() {
             return;
         }
         self.cursor.bytes += bytes as u64;
@@ -174,16 +215,21 @@ impl RelayBody {
         if let Some(since) = self.waiting_since.take() {
             gap += self.clock.now().saturating_since(since);
         }
-        if let Some(health) = self.health.as_ref().filter(|_| !gap.is_zero()) {
-            health.observe_gap(gap);
+        if let Some(target) = self.target.as_ref().filter(|_| !gap.is_zero()) {
+            target.health.observe_gap(gap);
+        }
+        if self.pace.token(gap, self.stream.facts.events) && !self.stream.finished() {
+            self.break_off(Fault::new(
+                FaultClass::TooSlow,
+                Origin::Mainstay,
+                "it answered at less than half of its usual speed for 10 s",
+            ));
         }
     }
 
     /// Checks what can end a silent stream. `Ready` = something changed, look again.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.drain.poll_expired(cx) {
-            let fault = Fault::new(FaultClass::StreamBroken, Origin::Mainstay, "the gateway is shutting down");
-            self.break_off(&fault);
+        if self.poll_drain(cx) {
             return Poll::Ready(());
         }
         let now = self.clock.now();
@@ -196,16 +242,43 @@ impl RelayBody {
             if self.stream.finished() {
                 self.close();
             } else {
-                self.break_off(&Fault::timed_out(Phase::Idle, idle));
+                self.break_off(Fault::timed_out(Phase::Idle, idle));
             }
             return Poll::Ready(());
         }
-        if now >= self.limits.deadline {
-            let limit = self.limits.deadline.saturating_since(self.settlement.started());
-            self.break_off(&Fault::timed_out(Phase::Deadline, limit));
+        if self.is_too_late(now) {
             return Poll::Ready(());
         }
         let at = (now + idle.saturating_sub(self.waited)).min(self.limits.deadline);
+        self.poll_timer(at, cx)
+    }
+
+    /// What can end a rescue under way, its own limits aside.
+    fn poll_ends(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_drain(cx) || self.is_too_late(self.clock.now()) {
+            return Poll::Ready(());
+        }
+        self.poll_timer(self.limits.deadline, cx)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> bool {
+        let expired = self.drain.poll_expired(cx);
+        if expired {
+            self.end(&Fault::new(FaultClass::StreamBroken, Origin::Mainstay, "the gateway is shutting down"));
+        }
+        expired
+    }
+
+    fn is_too_late(&mut self, now: Instant) -> bool {
+        let late = now >= self.limits.deadline;
+        if late {
+            let limit = self.limits.deadline.saturating_since(self.settlement.started());
+            self.end(&Fault::timed_out(Phase::Deadline, limit));
+        }
+        late
+    }
+
+    fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let at = self.clock.runtime(at);
         // Re-arming costs a lock on the timer wheel; a timer that fires early only makes us look and re-arm.
         if self.timer.deadline() > at || self.timer.is_elapsed() {
@@ -219,6 +292,9 @@ impl RelayBody {
         let action = self.machine.next(Event::Completed { attempt: self.attempt }, now);
         debug_assert!(matches!(action, Action::Done), "a completed attempt settles the exchange");
         self.state = State::Ended;
+        if let Some((target, pace)) = self.target.as_ref().zip(self.pace.mean(self.stream.facts.events)) {
+            target.health.observe_pace(pace);
+        }
         self.settlement.complete(&self.stream.facts, &self.machine, now);
         if let Some(trace) = self.settlement.trace_event(self.dialect, &self.shape, &self.stream.facts, &self.machine) {
             self.stream.release_terminator(&trace);
@@ -228,19 +304,137 @@ impl RelayBody {
     fn close(&mut self) {
         match self.stream.close() {
             Ok(()) => self.complete(),
-            Err(fault) => self.break_off(&fault),
+            Err(fault) => self.break_off(fault),
         }
     }
 
-    /// Nothing rescues a committed stream yet: whatever the machine says, it says it honestly.
-    fn break_off(&mut self, fault: &Fault) {
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// The stream broke. Whether somebody may go on is seen from what the caller has; who, the machine says.
+    fn break_off(&mut self, fault: Fault) {
+        let Some(kept) = self.kept.as_ref().filter(|_| may_be_rescued(&fault)) else { return self.end(&fault) };
+        let Some(seen) = self.stream.take_seen() else { return self.end(&fault) };
+        let by = self.target.as_ref().map_or("", |target| &target.id);
+        match rescuing::assess(&kept.exchange, kept.rescue, seen, by) {
+            Remedy::Complete(seen) => self.complete_by_length(seen),
+            Remedy::Nothing { encoder, obstacle } => {
+                self.settlement.not_rescuable(obstacle);
+                self.stream.give_back(encoder);
+                self.end(&fault);
+            }
+            Remedy::GoOn(broken) => {
+                let now = self.clock.now();
+                let event = Event::Broken { attempt: self.attempt, fault: fault.clone(), can_go_on: true };
+                let action = self.machine.next(event, now);
+                self.settlement.broke(&fault, &self.machine);
+                self.follow(action, broken, &fault);
+            }
+        }
+    }
+
+    /// Does what the machine wants done about a broken stream.
+    fn follow(&mut self, action: Action, broken: Box<Broken>, fault: &Fault) {
+        let (Action::Rescue(start), Some(kept)) = (action, &self.kept) else {
+            self.stream.give_back(broken.into_encoder());
+            return self.end(fault);
+        };
+        let attempt = Attempt { exchange: kept.exchange.clone(), start: start.clone() };
+        let running = Box::pin(attempt.take_over(broken.take_over(&start)));
+        self.waiting_since = None;
+        self.state = State::Rescuing(Box::new(Rescuing { broken, start, running }));
+    }
+
+    fn rescue_is_over(&mut self, outcome: Result<Box<Stream>, NotTakenOver>) {
+        let State::Rescuing(rescuing) = std::mem::replace(&mut self.state, State::Relaying) else { return };
+        let Rescuing { mut broken, start, .. } = *rescuing;
         let now = self.clock.now();
-        let event = Event::Failed { attempt: self.attempt, fault: fault.clone(), altered: false };
+        match outcome {
+            Ok(stream) => self.take_over(stream, *broken, start, now),
+            Err(NotTakenOver { fault, failure }) => {
+                if failure == routing::RescueFailure::PrefillRefused {
+                    broken.refused_by(&start);
+                }
+                self.settlement.not_rescued(&start.target.id, &fault);
+                let event = Event::NotRescued { attempt: start.attempt, fault: fault.clone(), failure };
+                let action = self.machine.next(event, now);
+                let told = match &action {
+                    Action::End(end) => end.fault.clone(),
+                    _ => fault,
+                };
+                self.follow(action, broken, &told);
+            }
+        }
+    }
+
+    /// The caller's stream goes on with this one.
+    fn take_over(&mut self, mut stream: Box<Stream>, broken: Broken, start: Start, now: Instant) {
+        let _continue = self.machine.next(Event::FirstContent { attempt: start.attempt }, now);
+        self.settlement.rescued(&start.target.id, stream.joined_via());
+        if self.settlement.trace.is_some() {
+            stream.hold_terminator();
+        }
+        stream.follows(&self.stream);
+        if broken.is_restart() {
+            stream.announce(&self.settlement.restart_event(self.dialect, &self.shape));
+        }
+        if let Some(kept) = &self.kept {
+            stream.attach(broken.resume(&kept.exchange));
+        }
+        self.stream = stream;
+        self.attempt = start.attempt;
+        self.limits.idle = start.limits.idle;
+        self.pace = Pace::of(Some(&start.target));
+        self.target = Some(start.target);
+        self.waited = Duration::ZERO;
+    }
+
+    /// The caller's cap on output was delivered before the stream broke: only its end is missing.
+    fn complete_by_length(&mut self, seen: Seen) {
+        let Some(kept) = &self.kept else { return };
+        let inbound = dialect::inbound(kept.exchange.inquiry.dialect);
+        let fresh = || inbound.resume_encoder(kept.exchange.shape.clone(), &seen.shown);
+        let encoder = seen.encoder.unwrap_or_else(fresh);
+        self.stream.finish_with(encoder, FinishReason::Length, &seen.usage);
+        self.complete();
+    }
+
+    /// Nobody goes on: the caller is told.
+    fn end(&mut self, fault: &Fault) {
+        if let State::Rescuing(rescuing) = std::mem::replace(&mut self.state, State::Relaying) {
+            self.stream.give_back(rescuing.broken.into_encoder());
+        }
+        let now = self.clock.now();
+        let event = Event::Broken { attempt: self.attempt, fault: fault.clone(), can_go_on: false };
         let _honest_end = self.machine.next(event, now);
         let mut encoder = dialect::inbound(self.dialect).stream_encoder(self.shape.clone());
         self.stream.fail(encoder.as_mut(), &broken(fault, &self.machine));
+        self.stream.abandon();
         self.state = State::Ended;
         self.settlement.broken(fault, &self.stream.facts, &self.machine, now);
+    }
+}
+
+/// What is the caller's, or the gateway's own end, is nothing another target could do better.
+fn may_be_rescued(fault: &Fault) -> bool {
+    match fault.class {
+        FaultClass::ContentBlocked
+        | FaultClass::InvalidRequest
+        | FaultClass::UnsupportedParameter
+        | FaultClass::ContextExceeded
+        | FaultClass::Cancelled => false,
+        FaultClass::TimedOut => fault.phase != Some(Phase::Deadline),
+        FaultClass::RateLimited
+        | FaultClass::QuotaExhausted
+        | FaultClass::Overloaded
+        | FaultClass::ServerError
+        | FaultClass::Unreachable
+        | FaultClass::TooSlow
+        | FaultClass::StreamBroken
+        | FaultClass::BadAnswer
+        | FaultClass::ModelMissing
+        | FaultClass::AuthRejected => true,
     }
 }
 
@@ -267,13 +461,13 @@ impl Body for RelayBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.state == State::Ended && self.stream.output_len() == 0
+        self.is_over() && self.stream.output_len() == 0
     }
 }
 
 impl Drop for RelayBody {
     fn drop(&mut self) {
-        if self.state == State::Relaying {
+        if !self.is_over() {
             let now = self.clock.now();
             let _done = self.machine.next(Event::HungUp, now);
             self.settlement.hung_up(&self.stream.facts, &self.machine, now);

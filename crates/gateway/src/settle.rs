@@ -119,6 +119,45 @@ impl Settlement {
         );
     }
 
+    /// A committed stream broke, and somebody is asked to go on.
+    pub(crate) fn broke(&self, fault: &Fault, machine: &Machine) {
+        tracing::info!(
+            request_id = &*self.request_id,
+            model = &*self.model,
+            target = served(machine),
+            fault = fault.class.as_str(),
+            message = fault.message.as_str(),
+            "the stream broke after content"
+        );
+    }
+
+    /// A committed stream broke with something shown that nobody can go on with.
+    pub(crate) fn not_rescuable(&self, obstacle: &str) {
+        tracing::info!(request_id = &*self.request_id, obstacle, "nobody can go on with what was shown");
+    }
+
+    /// A target did not go on.
+    pub(crate) fn not_rescued(&self, target: &str, fault: &Fault) {
+        tracing::info!(
+            request_id = &*self.request_id,
+            target,
+            fault = fault.class.as_str(),
+            message = fault.message.as_str(),
+            "a rescue came to nothing"
+        );
+    }
+
+    /// A target goes on.
+    pub(crate) fn rescued(&self, target: &str, via: Option<rescue::Via>) {
+        let via = via.map_or("again", rescue::Via::as_str);
+        tracing::info!(request_id = &*self.request_id, model = &*self.model, target, via, "the stream goes on");
+    }
+
+    /// What a caller who accepts a new answer in the same stream reads before it.
+    pub(crate) fn restart_event(&self, dialect: DialectName, shape: &StreamShape) -> Bytes {
+        story_event(dialect, shape, None, &json!({ "restart": true }))
+    }
+
     /// The caller hung up on a committed stream.
     pub(crate) fn hung_up(&self, facts: &Facts, machine: &Machine, now: Instant) {
         tracing::debug!(

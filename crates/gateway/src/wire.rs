@@ -2,7 +2,7 @@
 
 use crate::inquiry::Inquiry;
 use bytes::Bytes;
-use canon::{Drops, Fault, FaultClass, Origin};
+use canon::{Drops, Fault, FaultClass, Origin, Request};
 use catalog::{Auth, Provider};
 use dialect::splice;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -75,6 +75,24 @@ pub(crate) fn prepare(
     Ok(Prepared { call, drops, altered, same_dialect })
 }
 
+/// Builds the call of a rescue: a request the gateway made itself.
+pub(crate) fn prepare_rescue(
+    inquiry: &Inquiry,
+    request: &Request,
+    target: &Target,
+    credential: Option<&Credential>,
+    endpoint: Arc<Endpoint>,
+    limits: (Duration, u32),
+) -> Result<Prepared, Fault> {
+    let (connect, attempt) = limits;
+    let same_dialect = target.provider.dialect == inquiry.dialect;
+    let mut drops = Drops::new();
+    let (path, body) = write(request, target, &mut drops)?;
+    let headers = headers(inquiry, target, credential, same_dialect, attempt)?;
+    let call = Call { endpoint, method: Method::POST, path, headers, body, connect };
+    Ok(Prepared { call, drops, altered: true, same_dialect })
+}
+
 fn encode(inquiry: &Inquiry, target: &Target, drops: &mut Drops) -> Result<(String, Bytes), Fault> {
     let request = inquiry.canonical().map_err(|bad| Fault {
         code: Some(bad.code.to_owned()),
@@ -82,6 +100,10 @@ fn encode(inquiry: &Inquiry, target: &Target, drops: &mut Drops) -> Result<(Stri
         status: Some(400),
         ..Fault::new(FaultClass::InvalidRequest, Origin::Mainstay, bad.message.clone())
     })?;
+    write(request, target, drops)
+}
+
+fn write(request: &Request, target: &Target, drops: &mut Drops) -> Result<(String, Bytes), Fault> {
     let outbound = dialect::outbound(target.provider.dialect);
     let encoded = outbound.encode_request(request, &target.model, &target.profile, drops).map_err(|cannot| Fault {
         parameter: Some(cannot.path.clone()),

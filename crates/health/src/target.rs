@@ -5,12 +5,14 @@ use crate::latency::Samples;
 use crate::lesson::{Lesson, lesson};
 use crate::{BreakerSettings, BreakerStanding, Quantiles, Refused, StartKind, lock};
 use canon::{Fault, Instant, Phase, Scope};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a target whose model is missing is left alone before it is asked again.
 const OFF: Duration = Duration::from_secs(10 * 60);
+/// Streams whose pace makes a usual one.
+const KNOWN_PACE: usize = 5;
 /// How long a soft fault costs a target its rank.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -39,6 +41,9 @@ pub struct TargetHealth {
     inner: Mutex<Inner>,
     first_tokens: Mutex<Samples>,
     gaps: Mutex<Samples>,
+    /// Mean time between two events, a sample a stream.
+    paces: Mutex<Samples>,
+    prefill_refused: AtomicBool,
     in_flight: AtomicUsize,
 }
 
@@ -56,6 +61,8 @@ impl TargetHealth {
             inner: Mutex::new(Inner { breaker: Breaker::new(settings, seed), off_until: None, slow_until: None }),
             first_tokens: Mutex::default(),
             gaps: Mutex::default(),
+            paces: Mutex::default(),
+            prefill_refused: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
     }
@@ -116,8 +123,30 @@ impl TargetHealth {
         lock(&self.gaps).add(gap);
     }
 
+    /// The mean time between two events of a stream that has ended.
+    pub fn observe_pace(&self, pace: Duration) {
+        lock(&self.paces).add(pace);
+    }
+
+    /// The usual time between two events of its streams; `None` until enough streams have ended.
+    pub fn usual_pace(&self) -> Option<Duration> {
+        let paces = lock(&self.paces).quantiles();
+        (paces.count >= KNOWN_PACE).then_some(paces.p50)
+    }
+
+    /// It would not take the beginning of an answer to go on with, whatever the catalogue says of its model.
+    pub fn learn_prefill_refused(&self) {
+        self.prefill_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it would not take the beginning of an answer.
+    pub fn refuses_prefill(&self) -> bool {
+        self.prefill_refused.load(Ordering::Relaxed)
+    }
+
     /// The provider lists the model again, or its configuration changed: a target that was off is back.
     pub fn relisted(&self) {
+        self.prefill_refused.store(false, Ordering::Relaxed);
         lock(&self.inner).off_until = None;
     }
 }

@@ -1,16 +1,28 @@
-//! One provider stream, read event by event: the same bytes for a caller of the same dialect, translated otherwise.
+//! One provider stream, read event by event: the same bytes for a caller of the same dialect (`same`), translated
+//! otherwise (`translated`), or joined to what another provider's stream had shown before it broke (`joining`).
 //!
 //! It owns whole events only: bytes past the last complete event never leave it, so an error event or a splice can
 //! always follow what was sent. It has no timers and takes no decisions; [`crate::attempt`] drives it up to the first
 //! content, [`crate::relay`] from there on.
+
+mod framing;
+mod joining;
+mod keep;
+mod same;
+mod translated;
+
+pub(crate) use framing::Framing;
+pub(crate) use joining::{Joining, NO_JOIN};
+pub(crate) use keep::{Holds, Seen, Terms};
 
 use crate::clock;
 use crate::memory::{Held, no_room};
 use bytes::{Bytes, BytesMut};
 use canon::{DialectName, Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
-use dialect::sse::{self, Decoder, Frame};
-use dialect::{Sniffer, StreamDecoder, StreamEncoder, StreamEnd};
+use dialect::shown::Mark;
+use dialect::sse::Decoder;
+use dialect::{Shown, Sniffer, StreamDecoder, StreamEncoder, StreamEnd};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -42,6 +54,8 @@ pub(crate) struct Facts {
     pub content: bool,
     /// Whole events that went out.
     pub events: u64,
+    /// What the caller has is not kept any more: too much of it, or of all together.
+    pub unkept: bool,
 }
 
 /// How events become the caller's bytes.
@@ -56,55 +70,31 @@ pub(crate) enum Reader {
         framing: Framing,
     },
     /// Another dialect: through canonical events.
-    Translated {
-        /// Reads the provider's dialect.
-        decoder: Box<dyn StreamDecoder>,
-        /// Writes the caller's.
-        encoder: Box<dyn StreamEncoder>,
-        /// Events of the frame at hand; kept to save the allocation.
-        events: Vec<Event>,
-    },
+    Translated(Box<Translation>),
 }
 
-/// What stands around the events that pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// What the provider put there.
-    Received,
-    /// Elements of one JSON array, as Gemini streams to those who do not ask for events.
-    Array {
-        /// The first element is written.
-        begun: bool,
-    },
-}
-
-impl Framing {
-    /// Events as they come, or an array.
-    pub(crate) fn new(is_array: bool) -> Self {
-        if is_array { Self::Array { begun: false } } else { Self::Received }
-    }
-
-    fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
-        match self {
-            Self::Received => out.extend_from_slice(&frame.raw),
-            Self::Array { .. } => self.element(&frame.data, out),
-        }
-    }
-
-    fn element(&mut self, json: &[u8], out: &mut BytesMut) {
-        let before: &[u8] = if *self == (Self::Array { begun: false }) { b"[" } else { b",\r\n" };
-        out.extend_from_slice(before);
-        out.extend_from_slice(json);
-        *self = Self::Array { begun: true };
-    }
-
-    fn close(self, out: &mut BytesMut) {
-        match self {
-            Self::Received => {}
-            Self::Array { begun: true } => out.extend_from_slice(b"]"),
-            Self::Array { begun: false } => out.extend_from_slice(b"[]"),
-        }
-    }
+/// What a translated stream needs.
+pub(crate) struct Translation {
+    /// Reads the provider's dialect.
+    pub decoder: Box<dyn StreamDecoder>,
+    /// Writes the caller's; absent until a rescue has been joined.
+    pub encoder: Option<Box<dyn StreamEncoder>>,
+    /// Joins it to what was shown before.
+    pub joining: Option<Joining>,
+    /// What the caller has of it, where that is kept.
+    pub shown: Option<Shown>,
+    /// Text held back to a boundary.
+    text: rescue::Hold,
+    /// What may be shown once there is an encoder.
+    pending: Vec<Event>,
+    /// What waits for the end of the answer.
+    held: Vec<Event>,
+    /// Everything from here on is held to completeness.
+    holding: bool,
+    /// Bytes of text in what is held.
+    held_bytes: usize,
+    /// Events of the frame at hand; kept to save the allocation.
+    events: Vec<Event>,
 }
 
 /// What a poll brought.
@@ -124,8 +114,7 @@ pub(crate) struct Stream {
     decoder: Decoder,
     reader: Reader,
     provider: Arc<Provider>,
-    /// Whether reasoning is shown to this caller, and so counts as content.
-    reasoning_is_content: bool,
+    terms: Terms,
     /// Whole events, ready to go.
     out: BytesMut,
     /// What was learned.
@@ -135,40 +124,56 @@ pub(crate) struct Stream {
     finished: bool,
     /// Content is in the output, or was: an encoder may hold a tool call back until it is complete.
     shown: bool,
-    /// `content_blocked: next`: a blocked answer without content is a fault.
-    blocked_is_fault: bool,
+    /// Whole frames held to completeness, and where the record stood before them.
+    frames: BytesMut,
+    since: Option<Mark>,
     /// The terminator is kept back, so that the trace can go before it.
     hold_terminator: bool,
     terminator: BytesMut,
     /// The share of the byte budget that an unfinished event holds.
     held: Held,
+    /// The share of the budget of transcripts.
+    transcript: Held,
+}
+
+/// The budgets a stream draws on.
+pub(crate) struct Shares {
+    /// Of everything.
+    pub held: Held,
+    /// Of what is kept to rescue streams.
+    pub transcript: Held,
 }
 
 impl Stream {
     /// Wraps the body of a 200 that promises an event stream.
     pub(crate) fn new(
         body: AnswerBody,
-        reader: Reader,
+        mut reader: Reader,
         provider: Arc<Provider>,
-        reasoning_is_content: bool,
-        blocked_is_fault: bool,
-        held: Held,
+        terms: Terms,
+        shares: Shares,
     ) -> Self {
+        match &mut reader {
+            Reader::Same { sniffer, .. } if terms.keeps => sniffer.record(),
+            Reader::Same { .. } | Reader::Translated(_) => {}
+        }
         Self {
             body,
             decoder: Decoder::new(EVENT_LIMIT),
             reader,
             provider,
-            reasoning_is_content,
+            terms,
             out: BytesMut::new(),
             facts: Facts::default(),
             ended: false,
             finished: false,
             shown: false,
-            blocked_is_fault,
+            frames: BytesMut::new(),
+            since: None,
             hold_terminator: false,
             terminator: BytesMut::new(),
-            held,
+            held: shares.held,
+            transcript: shares.transcript,
         }
     }
 
@@ -252,7 +257,8 @@ impl Stream {
         self.ended = true;
     }
 
-    /// Ends the caller's stream with the dialect's error event and no terminator.
+    /// Ends the caller's stream with the dialect's error event and no terminator. `encoder` is a fresh one of the caller's
+    /// dialect, for streams that have none of their own.
     pub(crate) fn fail(&mut self, encoder: &mut dyn StreamEncoder, error: &canon::CallerError) {
         match &mut self.reader {
             Reader::Same { framing: Framing::Received, .. } => encoder.fail(error, &mut self.out),
@@ -260,7 +266,10 @@ impl Stream {
                 framing.element(&dialect::inbound(DialectName::Gemini).encode_error(error), &mut self.out);
                 framing.close(&mut self.out);
             }
-            Reader::Translated { encoder, .. } => encoder.fail(error, &mut self.out),
+            Reader::Translated(translation) => match &mut translation.encoder {
+                Some(own) => own.fail(error, &mut self.out),
+                None => encoder.fail(error, &mut self.out),
+            },
         }
         self.ended = true;
     }
@@ -271,6 +280,7 @@ impl Stream {
         if unfinished > UNACCOUNTED && !self.held.grow_to(unfinished) {
             return Err(no_room(FaultClass::StreamBroken));
         }
+        self.account_for_transcript();
         Ok(())
     }
 
@@ -282,132 +292,30 @@ impl Stream {
             })?;
             content |= match &mut self.reader {
                 Reader::Same { .. } => self.pass(&frame)?,
-                Reader::Translated { .. } => self.translate(&frame)?,
+                Reader::Translated(_) => self.translate(&frame)?,
             };
+            if self.ended {
+                break;
+            }
         }
         Ok(content)
-    }
-
-    fn pass(&mut self, frame: &Frame) -> Result<bool, Fault> {
-        let Reader::Same { sniffer, show_usage, .. } = &mut self.reader else { return Ok(false) };
-        let sniffed = sniffer.sniff(frame);
-        if sniffed.malformed {
-            self.facts.malformed += 1;
-            return Ok(false);
-        }
-        if let Some(error) = &sniffed.error {
-            return Err(self.in_body(error));
-        }
-        if let Some(usage) = &sniffed.usage {
-            self.facts.usage.update(usage);
-        }
-        if self.facts.model.is_none() {
-            self.facts.model = sniffed.model;
-        }
-        let shown = !sniffed.only_usage || *show_usage;
-        let is_content = match sniffed.tag {
-            None => return Ok(false),
-            Some(tag) => self.counts(tag),
-        };
-        let only_terminator = sniffed.tag == Some(Tag::Done) && sniffed.finish.is_none();
-        if let Some((reason, native)) = sniffed.finish {
-            self.finish(reason, native, is_content)?;
-        }
-        // A terminator without a finish reason before it ends nothing: some providers close failed streams so.
-        self.finished |= sniffed.terminator && self.facts.finish.is_some();
-        if self.hold_terminator && only_terminator {
-            self.terminator.extend_from_slice(&frame.raw);
-        } else if shown {
-            if let Reader::Same { framing, .. } = &mut self.reader {
-                framing.write(frame, &mut self.out);
-            }
-            self.facts.events += 1;
-            self.shown |= is_content;
-        }
-        self.facts.content |= is_content;
-        Ok(is_content || self.finished)
-    }
-
-    fn translate(&mut self, frame: &Frame) -> Result<bool, Fault> {
-        let Reader::Translated { decoder, events, .. } = &mut self.reader else { return Ok(false) };
-        let mut events = std::mem::take(events);
-        if decoder.decode(frame, &mut events).is_err() {
-            self.facts.malformed += 1;
-        }
-        let content = self.encode(&mut events);
-        if let Reader::Translated { events: kept, .. } = &mut self.reader {
-            events.clear();
-            *kept = events;
-        }
-        content
-    }
-
-    fn encode(&mut self, events: &mut Vec<Event>) -> Result<bool, Fault> {
-        let mut content = false;
-        for event in events.drain(..) {
-            match &event {
-                Event::Error(error) => return Err(self.in_body(error)),
-                Event::Usage(usage) => self.facts.usage.update(usage),
-                Event::Start { model: Some(model), .. } => self.facts.model = Some(model.clone()),
-                Event::PromptBlocked(block) => {
-                    let native = block.reason.clone();
-                    self.finish(FinishReason::ContentFilter, native, content)?;
-                }
-                Event::Finish { reason, native, .. } => {
-                    self.finish(*reason, native.clone().unwrap_or_default(), content)?;
-                }
-                Event::Done => self.finished = true,
-                _ => {}
-            }
-            let is_content = self.counts(event.tag());
-            self.facts.content |= is_content;
-            content |= is_content;
-            if let Reader::Translated { encoder, .. } = &mut self.reader {
-                let hold = self.hold_terminator && event == Event::Done;
-                let out = if hold { &mut self.terminator } else { &mut self.out };
-                let before = out.len();
-                encoder.encode(&event, out, &mut self.facts.drops);
-                self.facts.events += 1;
-                self.shown |= is_content && out.len() > before;
-            }
-        }
-        Ok(content || self.finished)
     }
 
     fn counts(&self, tag: Tag) -> bool {
         match tag {
             Tag::Content | Tag::Tool => true,
-            Tag::Reasoning => self.reasoning_is_content,
+            Tag::Reasoning => self.terms.reasoning_is_content,
             Tag::Prelude | Tag::Usage | Tag::Fault | Tag::Done => false,
         }
     }
 
     fn finish(&mut self, reason: FinishReason, native: String, content_now: bool) -> Result<(), Fault> {
         let content = content_now || self.facts.content;
-        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, self.blocked_is_fault) {
+        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, self.terms.blocked_is_fault) {
             return Err(fault);
         }
         self.facts.finish = Some((reason, native));
         Ok(())
-    }
-
-    /// Some providers leave out the blank line that closes their last event. If what is left reads as a whole event it
-    /// passes, closed; anything else is returned.
-    fn pass_unclosed(&mut self, residue: Bytes) -> Result<Bytes, Fault> {
-        if residue.is_empty() {
-            return Ok(residue);
-        }
-        let mut closed = BytesMut::with_capacity(residue.len() + 2);
-        closed.extend_from_slice(&residue);
-        closed.extend_from_slice(b"\n\n");
-        let (frames, rest) = sse::frames(closed.freeze());
-        if frames.is_empty() {
-            return Ok(residue);
-        }
-        for frame in &frames {
-            self.pass(frame)?;
-        }
-        Ok(rest)
     }
 
     fn in_body(&self, error: &serde_json::Value) -> Fault {
@@ -425,9 +333,9 @@ impl Stream {
                 StreamEnd::Incomplete => {}
                 StreamEnd::Error(error) => return Err(self.in_body(&error)),
             },
-            Reader::Translated { decoder, events, .. } => {
-                let mut last = std::mem::take(events);
-                decoder.end(&residue, &mut last);
+            Reader::Translated(translation) => {
+                let mut last = std::mem::take(&mut translation.events);
+                translation.decoder.end(&residue, &mut last);
                 self.encode(&mut last)?;
             }
         }
