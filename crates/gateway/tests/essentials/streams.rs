@@ -25,7 +25,7 @@ async fn the_relay_never_forwards_bytes_past_the_last_complete_event() {
     for upstream in DialectName::ALL {
         for caller in DialectName::ALL {
             for fault in ["cut_inside_event:after=5", "cut_mid_text:after=5", "stall:after=5", "missing_terminator"] {
-                let world = Plan::of(upstream).build();
+                let world = Plan::of(upstream).model("rescue: error").build();
                 world.break_primary(fault);
                 let answer = world.send(hello(caller, true)).await;
                 let events = answer.events();

@@ -153,7 +153,7 @@ fn configuration(providers: [(&Server, &str); 2]) -> String {
     let (limit, deadline) = (LIMIT.as_millis(), DEADLINE.as_millis());
     format!(
         "providers:\n{rows}\
-         models:\n  chat:\n    targets: [{PRIMARY}/m-primary, {FALLBACK}/m-fallback]\n    timeouts:\n      \
+         models:\n  chat:\n    targets: [{PRIMARY}/m-primary, {FALLBACK}/m-fallback]\n    rescue: error\n    timeouts:\n      \
          {{ connect: {limit}ms, first_token: {limit}ms, response: {limit}ms, idle: {limit}ms, deadline: {deadline}ms }}\n"
     )
 }

@@ -1,0 +1,9 @@
+//! Streams that break after something of them was shown, and go on.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod read;
+mod seams;
