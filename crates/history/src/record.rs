@@ -99,7 +99,10 @@ pub enum GatewayEvent {
     Started {},
     /// A request of a chat surface was accepted.
     Received {},
-    /// Its candidates are known.
+    /// An exchange begins whose answer is recorded, or shared by several requests. Its id is that of the request that
+    /// began it, `+` and a number; no client knows it.
+    Began {},
+    /// Its candidates are known. Again after a wait for a target: what was tried before that counts no more.
     Planned {
         /// How many there are.
         candidates: u32,
@@ -298,9 +301,9 @@ pub enum SimulatorEvent {
         attempt: u32,
         /// How.
         how: ProviderEnd,
-        /// The finish reason of an answer was sent.
-        #[serde(default, skip_serializing_if = "is_false")]
-        finish: bool,
+        /// Whether the finish reason of an answer was sent; `None` = its bytes were not read, compressed ones say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finish: Option<bool>,
         /// Text sent, of the first candidate; `None` = this call has no text that could be counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Tally>,

@@ -172,6 +172,8 @@ pub struct Counts {
     pub refused: u64,
     /// The caller hung up.
     pub hung_up: u64,
+    /// Exchanges that were recorded or answered several requests.
+    pub shared: u64,
     /// Attempts the gateway made.
     pub attempts: u64,
     /// Requests that a client's log tells of.
@@ -256,13 +258,15 @@ impl Display for Report {
         let counts = &self.counts;
         writeln!(
             f,
-            "{} records: {} requests, {} answered, {} ended honestly, {} refused, {} hung up; {} attempts",
+            "{} records: {} requests, {} answered, {} ended honestly, {} refused, {} hung up; {} shared exchanges, \
+             {} attempts",
             counts.records,
             counts.requests,
             counts.answered,
             counts.ended_honestly,
             counts.refused,
             counts.hung_up,
+            counts.shared,
             counts.attempts,
         )?;
         writeln!(

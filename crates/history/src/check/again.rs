@@ -30,6 +30,7 @@ pub(super) fn same_target(
         .iter()
         .filter_map(|attempt| Some((attempt, attempt.started?)))
         .filter(|(attempt, earlier)| earlier.target == started.target && attempt.number != number)
+        .filter(|(attempt, _)| attempt.round == story.gateway.round)
         .collect();
     let (last, _) = before.last()?;
     let twice = |why: &str| Some((Kind::TargetTwice, format!("attempt {number} asks {name} again, {why}")));

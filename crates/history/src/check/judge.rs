@@ -81,8 +81,13 @@ impl Checker {
 
     /// No more work than the policy allows.
     fn spent(&self, story: &Story, found: &mut Found) {
+        (0..=story.gateway.round).for_each(|round| self.spent_in(story, round, found));
+    }
+
+    fn spent_in(&self, story: &Story, round: u32, found: &mut Found) {
         let worked = || {
-            let worked = story.attempts.iter().filter(|attempt| attempt.ended.is_some_and(|it| it.reached_work()));
+            let of_round = story.attempts.iter().filter(|attempt| attempt.round == round);
+            let worked = of_round.filter(|attempt| attempt.ended.is_some_and(|it| it.reached_work()));
             worked.filter_map(|attempt| attempt.started)
         };
         let attempts = worked().count();
@@ -125,14 +130,15 @@ impl Checker {
 }
 
 fn count(counts: &mut Counts, story: &Story) {
-    counts.requests += u64::from(story.gateway.received);
+    counts.requests += u64::from(story.gateway.is_request);
+    counts.shared += u64::from(story.gateway.received && !story.gateway.is_request);
     counts.seen_by_client += u64::from(story.client.sent || story.client.ends > 0);
     counts.attempts += story.attempts.iter().filter(|attempt| attempt.started.is_some()).count() as u64;
     counts.seen_by_provider += story.attempts.iter().filter(|attempt| attempt.asked > 0).count() as u64;
     for finished in story.attempts.iter().filter_map(|attempt| attempt.finished.as_ref()) {
         counts.billed = counts.billed.plus(finished.billed);
     }
-    match story.gateway.settled.as_ref().map(|settled| settled.outcome) {
+    match story.gateway.settled.as_ref().filter(|_| story.gateway.is_request).map(|settled| settled.outcome) {
         None => {}
         Some(GatewayEnd::Answered) => counts.answered += 1,
         Some(GatewayEnd::EndedHonestly) => counts.ended_honestly += 1,
@@ -154,6 +160,11 @@ fn terminals(story: &Story, found: &mut Found) {
             let sentence = "the client has a whole answer, and the gateway knows that it is not whole";
             found.push((Kind::FakeEnd, sentence.to_owned()));
             true
+        }
+        // A caller may leave as soon as it has the terminator, which has to be a real one.
+        (ClientEnd::Complete, GatewayEnd::HungUp) => {
+            let ends = || story.attempts.iter().filter_map(|attempt| attempt.finished.as_ref()?.finish);
+            ends().any(|is_real| is_real) || ends().next().is_none()
         }
         (ClientEnd::Complete, GatewayEnd::Answered)
         | (ClientEnd::HonestError, GatewayEnd::EndedHonestly)
@@ -298,7 +309,7 @@ fn real_end(story: &Story, settled: &Settled, found: &mut Found) {
     if let Some(fault) = ended.fault {
         let sentence = format!("it was answered by attempt {number}, which ended with {fault}");
         found.push((Kind::FakeEnd, sentence));
-    } else if attempt.finished.as_ref().is_some_and(|finished| !finished.finish) {
+    } else if attempt.finished.as_ref().is_some_and(|finished| finished.finish == Some(false)) {
         let sentence = format!("it was answered by attempt {number}, whose provider never sent the end of the answer");
         found.push((Kind::FakeEnd, sentence));
     }

@@ -180,13 +180,15 @@ impl Checker {
     fn gateway(&mut self, source: Source, at: u64, id: &str, story: &mut Story, event: GatewayEvent) {
         match event {
             GatewayEvent::Started {} | GatewayEvent::Drained {} => {}
-            GatewayEvent::Received {} => {
+            GatewayEvent::Received {} | GatewayEvent::Began {} => {
                 story.source = source.0;
+                story.gateway.is_request = matches!(event, GatewayEvent::Received {});
                 story.repeated |= std::mem::replace(&mut story.gateway.received, true);
                 // A request that comes after the end of its process belongs to one that began without saying so.
                 self.lives.entry(source.0).and_modify(|life| *life = Life::Running);
             }
             GatewayEvent::Planned { deadline, max_attempts, max_targets, .. } => {
+                story.gateway.round += 1;
                 story.gateway.deadline = deadline;
                 story.gateway.max_attempts = max_attempts;
                 story.gateway.max_targets = max_targets;
@@ -237,7 +239,9 @@ impl Checker {
             let name = self.names.get(started.target as usize).map_or("", |name| name);
             found.extend(again::same_target(story, number, started, name, self.policy.max_per_target));
         }
+        let round = story.gateway.round;
         let attempt = story.attempt(number);
+        attempt.round = round;
         if attempt.started.replace(started).is_some() {
             found.push((Kind::Contradiction, format!("attempt {number} began twice")));
         } else {

@@ -36,6 +36,10 @@ pub(super) struct Client {
 #[derive(Debug, Default)]
 pub(super) struct Gateway {
     pub(super) received: bool,
+    /// A caller's request, and not an exchange that answers several.
+    pub(super) is_request: bool,
+    /// How often it was planned.
+    pub(super) round: u32,
     pub(super) deadline: Option<u64>,
     pub(super) max_attempts: Option<u32>,
     pub(super) max_targets: Option<u32>,
@@ -57,6 +61,8 @@ pub(super) struct Settled {
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     pub(super) number: u32,
+    /// The plan it was made under.
+    pub(super) round: u32,
     pub(super) started: Option<Started>,
     pub(super) ended: Option<Ended>,
     pub(super) cancelled_at: Option<u64>,
@@ -113,7 +119,7 @@ impl Ended {
 pub(super) struct Finished {
     pub(super) at: u64,
     pub(super) how: ProviderEnd,
-    pub(super) finish: bool,
+    pub(super) finish: Option<bool>,
     pub(super) text: Option<Tally>,
     pub(super) marks: Box<[Tally]>,
     pub(super) billed: Tokens,

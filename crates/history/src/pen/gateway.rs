@@ -20,6 +20,9 @@ pub enum Way {
 }
 
 /// Writes down what the gateway does for one exchange. Shared by whoever has a part in it.
+///
+/// How the exchange ends is decided before its last bytes are handed over, so it is settled when it is closed. An
+/// exchange that nobody decided by then was dropped half-way, which is what a caller's hang-up does.
 pub struct GatewayPen {
     recorder: Arc<dyn Recorder>,
     id: Arc<str>,
@@ -35,8 +38,10 @@ struct Ledger {
     segments: Option<Vec<Segment>>,
     /// Text of the serving attempt that was left out and not yet written to a segment.
     skipped: Tally,
-    body: Tally,
-    settled: bool,
+    /// `None` until bytes are handed over.
+    body: Option<Tally>,
+    outcome: Option<GatewayEnd>,
+    is_closed: bool,
 }
 
 struct Attempt {
@@ -45,14 +50,34 @@ struct Attempt {
     credential: u32,
     read: Option<Tally>,
     tokens: Option<Tokens>,
+    /// It goes on when the exchange is over; what it costs then is nobody's to count.
+    goes_on: bool,
+    fault: Option<FaultClass>,
     ended: bool,
+}
+
+impl Attempt {
+    /// Whether it was the credential that was refused.
+    fn was_refused(&self) -> bool {
+        let refused = [FaultClass::RateLimited, FaultClass::QuotaExhausted, FaultClass::AuthRejected];
+        self.fault.is_some_and(|fault| refused.contains(&fault))
+    }
 }
 
 impl GatewayPen {
     /// A request was accepted.
     pub fn received(recorder: Arc<dyn Recorder>, id: Arc<str>) -> Self {
+        Self::new(recorder, id, GatewayEvent::Received {})
+    }
+
+    /// An exchange begins that answers several requests, or is recorded.
+    pub fn began(recorder: Arc<dyn Recorder>, id: Arc<str>) -> Self {
+        Self::new(recorder, id, GatewayEvent::Began {})
+    }
+
+    fn new(recorder: Arc<dyn Recorder>, id: Arc<str>, event: GatewayEvent) -> Self {
         let pen = Self { recorder, id, ledger: Mutex::default() };
-        pen.write(GatewayEvent::Received {});
+        pen.write(event);
         pen
     }
 
@@ -70,6 +95,9 @@ impl GatewayPen {
 
     /// An upstream call begins.
     pub fn attempt_started(&self, attempt: u32, target: &str, credential: u32, way: Way) {
+        if self.is_decided() {
+            self.close();
+        }
         let mut ledger = lock(&self.ledger);
         let kind = ledger.kind(target, credential, way);
         ledger.attempts.push(Attempt {
@@ -78,6 +106,8 @@ impl GatewayPen {
             credential,
             read: None,
             tokens: None,
+            goes_on: false,
+            fault: None,
             ended: false,
         });
         drop(ledger);
@@ -104,7 +134,8 @@ impl GatewayPen {
         let mut ledger = lock(&self.ledger);
         let Some(entry) = ledger.attempt(attempt).filter(|entry| !entry.ended) else { return };
         entry.ended = true;
-        let (read, tokens) = (entry.read, entry.tokens);
+        entry.fault = fault.map(|fault| fault.class);
+        let (read, tokens) = (entry.read, entry.tokens.filter(|_| !entry.goes_on));
         drop(ledger);
         self.write(GatewayEvent::AttemptEnded {
             attempt,
@@ -116,12 +147,19 @@ impl GatewayPen {
         });
     }
 
+    /// An attempt was overtaken and goes on for what it may teach, longer than the exchange perhaps.
+    pub fn goes_on(&self, attempt: u32) {
+        if let Some(attempt) = lock(&self.ledger).attempt(attempt) {
+            attempt.goes_on = true;
+        }
+    }
+
     /// A call was dropped before its end.
     pub fn cancelled(&self, attempt: u32) {
         self.write(GatewayEvent::Cancelled { attempt });
     }
 
-    /// Content goes to the caller from here on, and comes from this attempt.
+    /// The first content goes to the caller, and comes from this attempt.
     pub fn committed(&self, attempt: u32) {
         lock(&self.ledger).serving = Some(Origin::Attempt(attempt));
         self.write(GatewayEvent::Committed { attempt });
@@ -147,22 +185,40 @@ impl GatewayPen {
 
     /// Bytes go to the caller's connection.
     pub fn handed_over(&self, bytes: &[u8]) {
-        lock(&self.ledger).body.add(bytes);
+        lock(&self.ledger).body.get_or_insert(Tally::EMPTY).add(bytes);
     }
 
-    /// The exchange is over. Attempts still under way were given up; only the first call counts.
-    pub fn settled(&self, outcome: GatewayEnd) {
-        let mut ledger = lock(&self.ledger);
-        if std::mem::replace(&mut ledger.settled, true) {
-            return;
+    /// How the exchange ends. Once: a second word is written down at once, for the checker to find.
+    pub fn decided(&self, outcome: GatewayEnd) {
+        let was_decided = lock(&self.ledger).outcome.replace(outcome).is_some();
+        if was_decided {
+            self.settle();
         }
-        let open: Vec<u32> = ledger.attempts.iter().filter(|attempt| !attempt.ended).map(|it| it.number).collect();
-        let tokens = ledger.attempts.iter().filter_map(|attempt| attempt.tokens).fold(Tokens::default(), Tokens::plus);
+    }
+
+    /// Whether it is known how the exchange ends.
+    pub fn is_decided(&self) -> bool {
+        lock(&self.ledger).outcome.is_some()
+    }
+
+    /// Nothing more is handed over: the exchange is settled. Only the first call counts.
+    pub fn close(&self) {
+        let was_closed = std::mem::replace(&mut lock(&self.ledger).is_closed, true);
+        if !was_closed {
+            self.settle();
+        }
+    }
+
+    fn settle(&self) {
+        let ledger = lock(&self.ledger);
+        let counted = || ledger.attempts.iter().filter(|attempt| !attempt.goes_on);
+        let open: Vec<u32> = counted().filter(|attempt| !attempt.ended).map(|attempt| attempt.number).collect();
+        let tokens = counted().filter_map(|attempt| attempt.tokens).fold(Tokens::default(), Tokens::plus);
         let event = GatewayEvent::Settled {
-            outcome,
+            outcome: ledger.outcome.unwrap_or(GatewayEnd::HungUp),
             served: ledger.serving,
-            segments: ledger.segments.take(),
-            body: Some(ledger.body),
+            segments: ledger.segments.clone(),
+            body: ledger.body,
             tokens,
         };
         drop(ledger);
@@ -193,12 +249,14 @@ impl Ledger {
         let mut same = self.attempts.iter().filter(|attempt| *attempt.target == *target).peekable();
         match way {
             Way::Hedge => AttemptKind::Hedge,
-            Way::Probe => AttemptKind::Probe,
-            Way::Next if self.serving.is_some() => AttemptKind::Rescue,
+            Way::Next | Way::Probe if self.serving.is_some() => AttemptKind::Rescue,
+            Way::Probe if same.peek().is_none() => AttemptKind::Probe,
             Way::Next if self.attempts.is_empty() => AttemptKind::First,
             Way::Next if same.peek().is_none() => AttemptKind::Fallback,
-            Way::Next if same.all(|attempt| attempt.credential != credential) => AttemptKind::Credential,
-            Way::Next => AttemptKind::Retry,
+            Way::Next | Way::Probe if same.all(|it| it.was_refused() && it.credential != credential) => {
+                AttemptKind::Credential
+            }
+            Way::Next | Way::Probe => AttemptKind::Retry,
         }
     }
 

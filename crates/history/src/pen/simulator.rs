@@ -13,7 +13,7 @@ pub struct SimulatorPen {
     attempt: u32,
     text: Option<Tally>,
     marks: VecDeque<Tally>,
-    finish: bool,
+    finish: Option<bool>,
     billed: Tokens,
     ended: bool,
 }
@@ -29,10 +29,15 @@ impl SimulatorPen {
             attempt,
             text: None,
             marks: VecDeque::new(),
-            finish: false,
+            finish: None,
             billed: Tokens::default(),
             ended: false,
         }
+    }
+
+    /// What is sent is read along, so that an end that is not told of was not sent.
+    pub fn follows(&mut self) {
+        self.finish.get_or_insert(false);
     }
 
     /// Text of the first candidate was sent, as one event. An answer whose text is counted calls this at least once.
@@ -47,7 +52,7 @@ impl SimulatorPen {
 
     /// The finish reason was sent.
     pub fn finish(&mut self) {
-        self.finish = true;
+        self.finish = Some(true);
     }
 
     /// What the call costs by now.

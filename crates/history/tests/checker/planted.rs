@@ -33,7 +33,7 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
         end(all, ClientEnd::HonestError, ClientEnd::Complete)
     }),
     ("the provider never sent the end", Kind::FakeEnd, |all| {
-        is_answered(all) && finished(all, |_, _, finish, _| std::mem::replace(finish, false))
+        is_answered(all) && finished(all, |_, _, finish, _| finish.replace(false) == Some(true))
     }),
     ("the attempt that served had failed", Kind::FakeEnd, |all| {
         is_answered(all)
@@ -62,7 +62,7 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
     ("the provider said something else", Kind::NotFromProvider, |all| {
         is_answered(all)
             && finished(all, |text, _, finish, _| match text {
-                Some(text) if *finish && text.bytes > 0 => {
+                Some(text) if *finish == Some(true) && text.bytes > 0 => {
                     *text = Tally::from((text.bytes, 1));
                     true
                 }
@@ -71,7 +71,7 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
     }),
     ("the provider said less", Kind::NotFromProvider, |all| {
         finished(all, |text, marks, finish, _| match text {
-            Some(text) if *finish && text.bytes > 0 => {
+            Some(text) if *finish == Some(true) && text.bytes > 0 => {
                 marks.clear();
                 *text = Tally::from((text.bytes - 1, 1));
                 true
@@ -140,8 +140,8 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
     }),
     ("the provider bills more than was counted", Kind::BillingMismatch, |all| {
         finished(all, |_, _, finish, billed| {
-            billed.output += u64::from(*finish);
-            *finish
+            billed.output += u64::from(*finish == Some(true));
+            *finish == Some(true)
         })
     }),
     ("the exchange is settled with another sum", Kind::BillingMismatch, |all| {
@@ -173,7 +173,7 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
         done.event = Event::Simulator(SimulatorEvent::Finished {
             attempt: 88,
             how: ProviderEnd::Complete,
-            finish: false,
+            finish: None,
             text: None,
             marks: Vec::new(),
             billed: Tokens::default(),
@@ -368,11 +368,12 @@ fn set_text(all: &mut [Record], to: Tally) -> bool {
     })
 }
 
-type ChangeFinished<'a> = &'a mut dyn FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut bool, &mut Tokens) -> bool;
+type ChangeFinished<'a> =
+    &'a mut dyn FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Tokens) -> bool;
 
 fn finished(
     all: &mut [Record],
-    mut change: impl FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut bool, &mut Tokens) -> bool,
+    mut change: impl FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Tokens) -> bool,
 ) -> bool {
     let change: ChangeFinished<'_> = &mut change;
     on(all, |event| match event {

@@ -102,7 +102,9 @@ fn a_report_says_what_was_found() {
 fn a_log_that_is_not_in_the_order_it_promised_is_told() {
     let disordered = |records: Vec<Record>| {
         let mut checker = Checker::new(ordered());
-        records.into_iter().for_each(|record| checker.feed(Source::default(), record));
+        for record in records {
+            checker.feed(Source::default(), record);
+        }
         checker.is_disordered()
     };
     assert!(!disordered(valid(20_000, 8)));

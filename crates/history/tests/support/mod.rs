@@ -95,7 +95,6 @@ impl World {
             3 => self.overtaken(id, client, &gateway),
             _ => self.streamed(id, client, &gateway),
         }
-        drop(gateway);
         self.memory.take()
     }
 
@@ -242,7 +241,8 @@ impl World {
         client.body(b"data: [DONE]\n\n");
         gateway.handed_over(b"data: [DONE]\n\n");
         self.tick();
-        gateway.settled(GatewayEnd::Answered);
+        gateway.decided(GatewayEnd::Answered);
+        gateway.close();
         client.end(ClientEnd::Complete);
     }
 
@@ -256,7 +256,8 @@ impl World {
         drop(client);
         self.tick();
         gateway.cancelled(call.number);
-        gateway.settled(GatewayEnd::HungUp);
+        gateway.decided(GatewayEnd::HungUp);
+        gateway.close();
         self.tick();
         call.provider.bill(Tokens { input: 9, output: 3 });
         drop(call);
@@ -266,7 +267,8 @@ impl World {
         client.body(b"error");
         gateway.handed_over(b"error");
         self.tick();
-        gateway.settled(GatewayEnd::EndedHonestly);
+        gateway.decided(GatewayEnd::EndedHonestly);
+        gateway.close();
         self.tick();
         client.end(ClientEnd::HonestError);
     }
@@ -285,7 +287,8 @@ impl World {
         client.text("");
         gateway.released("");
         show(gateway, &mut client, &text);
-        gateway.settled(GatewayEnd::Answered);
+        gateway.decided(GatewayEnd::Answered);
+        gateway.close();
         client.end(ClientEnd::Complete);
     }
 
@@ -305,7 +308,8 @@ impl World {
         self.finish(&mut quick, gateway);
         quick.provider.ended(ProviderEnd::Complete);
         gateway.attempt_ended(quick.number, None);
-        gateway.settled(GatewayEnd::Answered);
+        gateway.decided(GatewayEnd::Answered);
+        gateway.close();
         self.tick();
         client.end(ClientEnd::Complete);
     }
@@ -316,7 +320,8 @@ impl World {
         client.body(b"{}");
         gateway.released("");
         gateway.handed_over(b"{}");
-        gateway.settled(GatewayEnd::Refused { status: 502 });
+        gateway.decided(GatewayEnd::Refused { status: 502 });
+        gateway.close();
         self.tick();
         client.end(ClientEnd::Refused { status: 502 });
     }
