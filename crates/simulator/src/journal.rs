@@ -1,6 +1,7 @@
 //! What a simulated provider saw and did, request by request: the witness tests ask.
 
 use crate::steps::Chunk;
+use crate::telling::{Form, Telling};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -136,7 +137,7 @@ impl Journal {
             entries.pop_front();
         }
         entries.push_back(entry);
-        Record { journal: Arc::clone(self), ordinal, is_open: true }
+        Record { journal: Arc::clone(self), ordinal, is_open: true, telling: None }
     }
 
     /// Writes down the status of an answer.
@@ -158,11 +159,12 @@ impl Journal {
 }
 
 /// The open entry of one request. Dropped before its end, the client hung up.
-#[derive(Debug)]
 pub(crate) struct Record {
     journal: Arc<Journal>,
     ordinal: u64,
     is_open: bool,
+    /// Where a history is written of this request.
+    telling: Option<Box<Telling>>,
 }
 
 impl Record {
@@ -170,7 +172,32 @@ impl Record {
         self.journal.update(self.ordinal, change);
     }
 
-    pub(crate) fn sent(&self, chunk: &Chunk) {
+    /// With a history of it.
+    pub(crate) fn told(self, telling: Option<Telling>) -> Self {
+        let mut record = self;
+        record.telling = telling.map(Box::new);
+        record
+    }
+
+    /// A model reads a prompt of so many tokens.
+    pub(crate) fn works(&mut self, prompt_tokens: u64) {
+        self.update(|entry| entry.prompt_tokens = prompt_tokens);
+        if let Some(telling) = &mut self.telling {
+            telling.works(prompt_tokens);
+        }
+    }
+
+    /// An answer begins in this form.
+    pub(crate) fn begins(&mut self, form: Form) {
+        if let Some(telling) = &mut self.telling {
+            telling.begins(form);
+        }
+    }
+
+    pub(crate) fn sent(&mut self, chunk: &Chunk) {
+        if let Some(telling) = &mut self.telling {
+            telling.sent(chunk);
+        }
         self.update(|entry| {
             entry.bytes += chunk.bytes.len() as u64;
             entry.events += u64::from(chunk.events);
@@ -192,6 +219,9 @@ impl Record {
     fn end(&mut self, ended: Ended) {
         if std::mem::take(&mut self.is_open) {
             self.update(|entry| entry.ended = ended);
+            if let Some(telling) = &mut self.telling {
+                telling.ended(ended);
+            }
         }
     }
 }

@@ -57,6 +57,7 @@ mod socket;
 mod steps;
 mod tamper;
 mod tear;
+mod telling;
 mod turn;
 mod wire;
 mod words;

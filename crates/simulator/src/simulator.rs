@@ -6,12 +6,14 @@ use crate::continues::Continues;
 use crate::fault::FaultKind;
 use crate::journal::{Entry, Journal};
 use crate::script::Answer;
+use crate::telling::Telling;
 use crate::turn::{ConnectionFault, Turn};
 use crate::wire;
 use bytes::Bytes;
 use canon::DialectName;
+use history::Recorder;
 use http::{Request, Response, request};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// The wall clock of every simulated provider at its start: 2026-01-01T00:00:00Z.
@@ -91,6 +93,7 @@ struct Inner {
     state: Mutex<State>,
     journal: Arc<Journal>,
     changed: tokio::sync::watch::Sender<()>,
+    history: OnceLock<Arc<dyn Recorder>>,
 }
 
 /// A simulated provider. Clones are the same provider.
@@ -105,7 +108,8 @@ impl Simulator {
         let behaviour = Arc::new(provider.behaviour.clone());
         let state = State { behaviour, set_at: Duration::ZERO, seen: 0, ordinal: 0 };
         let (changed, _) = tokio::sync::watch::channel(());
-        Self { inner: Arc::new(Inner { provider, state: Mutex::new(state), journal: Journal::new(), changed }) }
+        let (state, journal, history) = (Mutex::new(state), Journal::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { provider, state, journal, changed, history }) }
     }
 
     /// The provider's name.
@@ -161,6 +165,11 @@ impl Simulator {
         self.inner.journal.clear();
     }
 
+    /// Writes a history of every call that carries the tag of its attempt, from now on; only the first recorder counts.
+    pub fn write_history(&self, recorder: Arc<dyn Recorder>) {
+        let _is_first = self.inner.history.set(recorder);
+    }
+
     /// Answers one request, on the time of the runtime. Dropping the future or the body is the client's hang-up.
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<SimBody>, ConnectionFault> {
         let (parts, body) = request.into_parts();
@@ -186,6 +195,9 @@ impl Simulator {
         let record =
             self.inner.journal.open(ordinal, request_id(&parts.headers), &format!("{} {path}", parts.method), applied);
         let dialect = self.dialect();
+        let telling = self.inner.history.get();
+        let telling = telling.and_then(|it| Telling::new(Arc::clone(it), &parts.headers, dialect, self.name()));
+        let record = record.told(telling);
         let door = wire::admit(dialect, self.inner.provider.keyless, &parts.uri, &parts.headers);
         let route = wire::route(dialect, &parts.method, &parts.uri);
         let refused = door.err().map(|invalid| invalid.refusal(dialect));

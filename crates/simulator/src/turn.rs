@@ -12,6 +12,7 @@ use crate::sever::WireCut;
 use crate::simulator::Simulator;
 use crate::steps::{Chunk, Step};
 use crate::tamper::{Tamper, as_whole};
+use crate::telling::Form;
 use crate::wire::{self, Asked, Route};
 use bytes::Bytes;
 use canon::DialectName;
@@ -152,8 +153,8 @@ impl Turn {
             return self.refuse(wire::unknown_model(dialect, &asked.model).refusal(dialect));
         }
         let reply = self.reply(&asked, body);
-        if let Some(record) = &self.record {
-            record.update(|entry| entry.prompt_tokens = reply.prompt_tokens);
+        if let Some(record) = &mut self.record {
+            record.works(reply.prompt_tokens);
         }
         if asked.stream { self.stream(&asked, &reply) } else { self.whole(&asked, &reply).await }
     }
@@ -305,6 +306,13 @@ impl Turn {
 
     fn send(&mut self, content_type: &'static str, steps: Vec<Step>, length: Option<u64>) -> Response<SimBody> {
         let is_zipped = self.faults.contains(&FaultKind::Gzip);
+        if let Some(record) = &mut self.record {
+            record.begins(match content_type {
+                _ if is_zipped => Form::Opaque,
+                "text/event-stream" => Form::Events,
+                _ => Form::Json,
+            });
+        }
         let (steps, length) = if is_zipped { (self.cut_wire(zipped(steps)), None) } else { (steps, length) };
         self.simulator.answered(self.ordinal, 200);
         let mut response = Response::new(SimBody::new(steps, length, self.record.take()));
