@@ -10,6 +10,7 @@ use crate::inquiry::Inquiry;
 use crate::memory::{ByteBudget, Held, no_room};
 use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Shares, Stream, Terms, Translation, finish_fault};
 use crate::wire::{self, Prepared};
+use crate::witness::{self, Witness};
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Fault, FaultClass, Instant, Origin, Phase};
 use catalog::{Provider, classify};
@@ -76,6 +77,8 @@ pub(crate) struct Exchange {
     pub current: Arc<Current>,
     /// Attempts of this exchange before it waited: its numbers go on from there.
     pub earlier: u32,
+    /// Follows the exchange while a history is kept.
+    pub witness: Option<Arc<Witness>>,
 }
 
 impl Exchange {
@@ -186,7 +189,9 @@ impl Attempt {
     }
 
     async fn reach(&self, call: Call, same_dialect: bool) -> Result<Ready, Fault> {
-        let reply = self.exchange.current.transport(&self.start.target.id).send(call).await?;
+        let transport = self.exchange.current.transport(&self.start.target.id).as_ref();
+        let streamed = self.exchange.inquiry.scan.stream;
+        let reply = witness::send(self.exchange.witness.as_ref(), &self.start, streamed, transport, call).await?;
         if !reply.status.is_success() {
             return Err(self.classify_head(reply).await);
         }

@@ -6,6 +6,7 @@
 
 use crate::clock::Clock;
 use crate::respond::{self, GatewayBody};
+use crate::witness::Keeper;
 use bytes::{BufMut, Bytes, BytesMut};
 use canon::{DialectName, Instant};
 use http::{HeaderValue, Response, header};
@@ -43,6 +44,8 @@ pub struct DelayedBody {
     clock: Clock,
     /// When the caller was last given something; `None` while it waits for more.
     handed_over: Option<Instant>,
+    /// Settles the exchange's history, unless what comes out of it does.
+    keeper: Keeper,
 }
 
 enum Stage {
@@ -67,7 +70,8 @@ pub(crate) async fn keep_company(
         }
     }
     let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-    let body = DelayedBody { stage: Stage::Waiting(running), company, timer, clock, handed_over: None };
+    let keeper = Keeper::new(None);
+    let body = DelayedBody { stage: Stage::Waiting(running), company, timer, clock, handed_over: None, keeper };
     let mut response = Response::new(GatewayBody::Delayed(Arc::new(Mutex::new(body))));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -77,6 +81,11 @@ pub(crate) async fn keep_company(
 }
 
 impl DelayedBody {
+    /// Follows what this caller is given.
+    pub(crate) fn followed(&mut self, keeper: Keeper) {
+        self.keeper = keeper;
+    }
+
     /// Cancels the exchange of a caller that has not asked for more since `limit` ago.
     pub(crate) fn cut_off_if_unread(&mut self, limit: Duration) {
         let now = self.clock.now();
@@ -100,17 +109,28 @@ impl DelayedBody {
                 Stage::Waiting(running) => match running.as_mut().poll(cx) {
                     Poll::Ready(response) => {
                         let failed = !response.status().is_success();
+                        if !failed {
+                            std::mem::replace(&mut self.keeper, Keeper::new(None)).responds(&response);
+                        }
                         let mut body = response.into_body();
                         if failed {
                             self.stage = Stage::Over;
-                            return Poll::Ready(Some(error_event(self.company.dialect, &mut body)));
+                            let event = error_event(self.company.dialect, &mut body);
+                            if let Some(witness) = self.keeper.witness() {
+                                witness.failed_in_stream(&event);
+                            }
+                            return Poll::Ready(Some(event));
                         }
                         self.stage = Stage::Answering(Box::new(body));
                     }
                     Poll::Pending => {
                         ready!(self.timer.as_mut().poll(cx));
                         self.timer.as_mut().reset(tokio::time::Instant::now() + self.company.pause);
-                        return Poll::Ready(Some(Bytes::from_static(COMMENT)));
+                        let comment = Bytes::from_static(COMMENT);
+                        if let Some(witness) = self.keeper.witness() {
+                            witness.kept_company(&comment);
+                        }
+                        return Poll::Ready(Some(comment));
                     }
                 },
             }

@@ -12,6 +12,7 @@ use crate::relay::{Committed, Kept, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::{self, Settlement};
 use crate::stream::{Facts, Holds, Terms};
+use crate::witness::Beyond;
 use crate::{Current, Shared};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops, FaultClass, Instant};
@@ -46,7 +47,10 @@ struct Slot {
     running: Running,
 }
 
-fn start(exchange: &Arc<Exchange>, start: Start) -> Slot {
+fn start(exchange: &Arc<Exchange>, start: Start, is_hedge: bool) -> Slot {
+    if let Some(witness) = &exchange.witness {
+        witness.started(&start, is_hedge);
+    }
     let attempt = start.attempt;
     let idle = start.limits.idle;
     let running = Attempt { exchange: exchange.clone(), start };
@@ -92,7 +96,11 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
         terms,
         current: current.clone(),
         earlier: u32::try_from(settlement.earlier.attempts.len()).unwrap_or(u32::MAX),
+        witness: settlement.witness.clone(),
     });
+    if let Some(witness) = &exchange.witness {
+        witness.planned(exchange.earlier, plan.candidates.len(), deadline.saturating_since(clock.now()), &model);
+    }
     let mut settling = Settling { machine: Some(Machine::new(model, plan, facts)), clock, settlement: &settlement };
     let mut slots = Slots::default();
     let reached = reach(&exchange, &mut settling, &mut slots, deadline).await;
@@ -104,7 +112,11 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
     match reached {
         Reached::Committed { ready, attempt, idle } => {
             if let Some(probe) = machine.take_overtaken() {
-                slots.go_on(probe, clock);
+                let beyond = exchange.witness.as_ref().map(|witness| witness.goes_on(probe.attempt()));
+                slots.go_on(probe, clock, beyond);
+            }
+            if let Some(witness) = &exchange.witness {
+                witness.serves(attempt, slots.running.iter().flatten().map(|slot| slot.attempt));
             }
             let limits = Limits { idle, deadline };
             let commit = Commit {
@@ -208,10 +220,11 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
     let mut action = settling.next(Event::Begin, clock.now());
     loop {
         let mut timer = deadline;
+        let is_hedge = matches!(action, Action::Hedge(_));
         match action {
             Action::Try(begin) | Action::Hedge(begin) => {
                 timer = timer.min(begin.hedge_at.unwrap_or(Instant::FAR_FUTURE));
-                slots.put(start(exchange, begin));
+                slots.put(start(exchange, begin, is_hedge));
             }
             Action::Continue { hedge_at } => timer = timer.min(hedge_at.unwrap_or(Instant::FAR_FUTURE)),
             Action::Wait { until } => timer = timer.min(until),
@@ -247,6 +260,9 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
                 if !drops.is_empty() {
                     slots.dropped.push((attempt, drops));
                 }
+                if let Some(witness) = &exchange.witness {
+                    witness.ended(attempt, Some(&fault));
+                }
                 Event::Failed { attempt, fault, altered }
             }
             Err(_) if timer >= deadline => Event::DeadlinePassed,
@@ -278,7 +294,7 @@ impl Slots {
     }
 
     /// Lets a probe that its hedge has overtaken run to its own end.
-    fn go_on(&mut self, probe: Overtaken, clock: Clock) {
+    fn go_on(&mut self, probe: Overtaken, clock: Clock, beyond: Option<Beyond>) {
         let is_probe = |slot: &&mut Option<Slot>| slot.as_ref().is_some_and(|slot| slot.attempt == probe.attempt());
         let Some(slot) = self.running.iter_mut().find(is_probe).and_then(Option::take) else { return };
         let judged = async move {
@@ -286,6 +302,7 @@ impl Slots {
                 Ok(_) => probe.succeeded(clock.now()),
                 Err(Failed { fault, .. }) => probe.failed(&fault, clock.now()),
             }
+            drop(beyond);
         };
         #[expect(clippy::disallowed_methods, reason = "one a target at most, bounded by the limits of its attempt")]
         tokio::spawn(judged);

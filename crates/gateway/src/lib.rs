@@ -34,6 +34,7 @@ mod reuse;
 mod settle;
 mod stream;
 mod wire;
+mod witness;
 
 use arc_swap::ArcSwap;
 use clock::Clock;
@@ -46,6 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use upstream::{Endpoint, Transport};
 
 pub use respond::GatewayBody;
+pub use witness::{History, Tags};
 
 /// Transcripts may take this part of the byte budget, so that they never keep requests out.
 const TRANSCRIPT_SHARE: usize = 4;
@@ -56,6 +58,8 @@ pub struct Gateway {
     transport: Arc<dyn Transport>,
     shared: Arc<Shared>,
     readers: readers::Readers,
+    /// Kept where somebody is to check what happened; off by default.
+    history: Option<History>,
     /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
     seed: AtomicU64,
 }
@@ -173,6 +177,7 @@ impl Gateway {
             current: ArcSwap::from_pointee(Current::new(snapshot, transport.clone())?),
             transport,
             readers: readers::Readers::default(),
+            history: None,
             seed: AtomicU64::new(seed),
         })
     }
@@ -189,6 +194,11 @@ impl Gateway {
             queues: queue::Queues::default(),
         };
         Self { shared: Arc::new(shared), ..self }
+    }
+
+    /// Writing a history of every exchange.
+    pub fn with_history(self, history: History) -> Self {
+        Self { history: Some(history), ..self }
     }
 
     /// Puts a new configuration in force; exchanges under way keep theirs.

@@ -7,6 +7,7 @@ use crate::memory::Held;
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
+use crate::witness::{Keeper, Witness};
 use crate::{Current, Gateway, auth, body, clock, linger, models, reuse};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Instant};
@@ -27,6 +28,7 @@ struct Received<B> {
     body: B,
     request_id: Arc<str>,
     started: Instant,
+    witness: Option<Arc<Witness>>,
 }
 
 /// A request of a known caller, read and scanned, with the model it asks for. Cheap to clone: an exchange that waits
@@ -47,6 +49,8 @@ pub(crate) struct Admitted {
     pub request_id: Arc<str>,
     /// When it was accepted.
     pub started: Instant,
+    /// Follows the exchange while a history is kept.
+    pub witness: Option<Arc<Witness>>,
 }
 
 /// An admitted request with its candidates.
@@ -94,9 +98,14 @@ impl Gateway {
         let snapshot = &current.snapshot;
         let query = parts.uri.query();
         let is_anthropic = parts.headers.contains_key("anthropic-version");
+        let mut keeper = Keeper::new(None);
         let mut response = match surface::route(&parts.method, parts.uri.path(), query, &parts.headers) {
             Route::Chat(dialect, path) => {
+                let history = self.history.as_ref();
+                let witness = history.map(|it| Witness::new(it, request_id.clone(), dialect, path.json_array));
+                keeper = Keeper::new(witness.clone());
                 let received = Received {
+                    witness,
                     dialect,
                     path,
                     query: query.map(str::to_owned),
@@ -128,6 +137,7 @@ impl Gateway {
         if is_anthropic && !response.headers().contains_key(names::ANTHROPIC_REQUEST_ID) {
             respond::set(response.headers_mut(), names::ANTHROPIC_REQUEST_ID, &request_id);
         }
+        keeper.responds(&response);
         if parts.version == http::Version::HTTP_2 {
             response = response.map(|body| self.readers.watch(body));
         }
@@ -158,7 +168,7 @@ impl Gateway {
         snapshot: &Snapshot,
         received: Received<B>,
     ) -> Result<Admitted, Response<GatewayBody>> {
-        let Received { dialect, path, query, headers, mut body, request_id, started } = received;
+        let Received { dialect, path, query, headers, mut body, request_id, started, witness } = received;
         // Key, content type and declared length are checked before the body is asked for, so before `100 Continue`.
         let key = match precheck(snapshot, &headers, query.as_deref()) {
             Ok(key) => key,
@@ -193,6 +203,7 @@ impl Gateway {
             held: Arc::new(held),
             request_id,
             started,
+            witness,
         })
     }
 
@@ -279,6 +290,7 @@ impl Admitted {
             earlier,
             cache: respond::NONE,
             watch: None,
+            witness: self.witness.clone(),
         };
         let shape = self.shape();
         let Self { inquiry, model, held, .. } = self;

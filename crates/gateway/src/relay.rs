@@ -14,6 +14,7 @@ use crate::pace::Pace;
 use crate::rescuing::{self, Broken, NotTakenOver, Remedy};
 use crate::settle::Settlement;
 use crate::stream::{Progress, Seen, Stream};
+use crate::witness::Keeper;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Fault, FaultClass, FinishReason, Instant, Origin, Phase};
 use dialect::StreamShape;
@@ -52,6 +53,8 @@ pub struct RelayBody {
     /// When the caller was last given something; `None` while it waits for more.
     handed_over: Option<Instant>,
     state: State,
+    /// Goes last: it settles the exchange's history.
+    _keeper: Keeper,
 }
 
 /// The limits of a committed stream.
@@ -115,6 +118,10 @@ impl RelayBody {
     /// Takes over a committed stream.
     pub(crate) fn new(committed: Committed, clock: Clock, drain: DrainSignal) -> Self {
         let Committed { stream, machine, attempt, dialect, shape, limits, settlement, kept, target } = committed;
+        let keeper = Keeper::new(settlement.witness.clone());
+        if let Some(witness) = keeper.witness() {
+            witness.hands_over(true);
+        }
         let timer = Box::pin(tokio::time::sleep_until(clock.runtime(limits.deadline)));
         Self {
             stream,
@@ -135,6 +142,7 @@ impl RelayBody {
             cursor: TranscriptCursor::default(),
             handed_over: None,
             state: State::Relaying,
+            _keeper: keeper,
         }
     }
 
@@ -164,6 +172,9 @@ impl RelayBody {
                 self.waiting_since = None;
                 self.handed_over = Some(self.clock.now());
                 self.tell_progress(output.len());
+                if let Some(witness) = &self.settlement.witness {
+                    witness.handed_over(&output);
+                }
                 return Poll::Ready(Some(output));
             }
             match &mut self.state {
@@ -289,6 +300,9 @@ impl RelayBody {
 
     fn complete(&mut self) {
         let now = self.clock.now();
+        if let Some(witness) = self.settlement.witness.as_ref().filter(|_| self.stream.was_stopped()) {
+            witness.limited(self.attempt);
+        }
         let action = self.machine.next(Event::Completed { attempt: self.attempt }, now);
         debug_assert!(matches!(action, Action::Done), "a completed attempt settles the exchange");
         self.state = State::Ended;
@@ -326,6 +340,11 @@ impl RelayBody {
             }
             Remedy::GoOn(broken) => {
                 let now = self.clock.now();
+                // Whoever broke it, the provider may bill what it said.
+                let fault = Fault { may_be_billed: true, ..fault };
+                if let Some(witness) = &self.settlement.witness {
+                    witness.ended(self.attempt, Some(&fault));
+                }
                 let event = Event::Broken { attempt: self.attempt, fault: fault.clone(), can_go_on: true };
                 let action = self.machine.next(event, now);
                 self.settlement.broke(&fault, &self.machine);
@@ -340,6 +359,9 @@ impl RelayBody {
             self.stream.give_back(broken.into_encoder());
             return self.end(fault);
         };
+        if let Some(witness) = &self.settlement.witness {
+            witness.started(&start, false);
+        }
         let attempt = Attempt { exchange: kept.exchange.clone(), start: start.clone() };
         let running = Box::pin(attempt.take_over(broken.take_over(&start)));
         self.waiting_since = None;
@@ -357,6 +379,9 @@ impl RelayBody {
                     broken.refused_by(&start);
                 }
                 self.settlement.not_rescued(&start.target.id, &fault);
+                if let Some(witness) = &self.settlement.witness {
+                    witness.ended(start.attempt, Some(&fault));
+                }
                 let event = Event::NotRescued { attempt: start.attempt, fault: fault.clone(), failure };
                 let action = self.machine.next(event, now);
                 let told = match &action {
@@ -372,6 +397,9 @@ impl RelayBody {
     fn take_over(&mut self, mut stream: Box<Stream>, broken: Broken, start: Start, now: Instant) {
         let _continue = self.machine.next(Event::FirstContent { attempt: start.attempt }, now);
         self.settlement.rescued(&start.target.id, stream.joined_via());
+        if let Some(witness) = &self.settlement.witness {
+            witness.goes_on_with(start.attempt, stream.skipped());
+        }
         if self.settlement.trace.is_some() {
             stream.hold_terminator();
         }
@@ -397,6 +425,9 @@ impl RelayBody {
         let fresh = || inbound.resume_encoder(kept.exchange.shape.clone(), &seen.shown);
         let encoder = seen.encoder.unwrap_or_else(fresh);
         self.stream.finish_with(encoder, FinishReason::Length, &seen.usage);
+        if let Some(witness) = &self.settlement.witness {
+            witness.limited(self.attempt);
+        }
         self.complete();
     }
 
@@ -406,6 +437,7 @@ impl RelayBody {
             self.stream.give_back(rescuing.broken.into_encoder());
         }
         let now = self.clock.now();
+        let fault = &Fault { may_be_billed: true, ..fault.clone() };
         let event = Event::Broken { attempt: self.attempt, fault: fault.clone(), can_go_on: false };
         let _honest_end = self.machine.next(event, now);
         let mut encoder = dialect::inbound(self.dialect).stream_encoder(self.shape.clone());

@@ -5,6 +5,7 @@
 use crate::attempt::{Attempt, Exchange, not_a_stream};
 use crate::stream::{Joining, NO_JOIN, NextProgress, Progress, Reader, Seen, Stream, Translation};
 use crate::wire;
+use crate::witness;
 use canon::{Fault, FaultClass, Origin, Request, Usage};
 use dialect::profile::Continuation;
 use dialect::shown::Obstacle;
@@ -219,7 +220,8 @@ impl Attempt {
         let limits = (self.start.limits.connect, number);
         let prepared = wire::prepare_rescue(&self.exchange.inquiry, &request, target, credential, endpoint, limits)?;
         let mut gate = self.gate();
-        let sent = self.exchange.current.transport(&target.id).send(prepared.call);
+        let transport = self.exchange.current.transport(&target.id).as_ref();
+        let sent = witness::send(self.exchange.witness.as_ref(), &self.start, true, transport, prepared.call);
         let sent = tokio::time::timeout_at(self.runtime(gate.at()), sent).await;
         let reply = sent.map_err(|_| gate.passed())??;
         if !reply.status.is_success() {
@@ -244,7 +246,9 @@ impl Attempt {
         stream.facts.drops.extend(prepared.drops);
         while !stream.has_joined() {
             let progress = tokio::time::timeout_at(self.runtime(gate.at()), NextProgress(&mut stream)).await;
-            match progress.map_err(|_| gate.passed())?? {
+            // Whatever it said, the provider may bill it.
+            let may_be_billed = |fault| Fault { may_be_billed: true, ..fault };
+            match progress.map_err(|_| gate.passed())?.map_err(may_be_billed)? {
                 Progress::Content => gate = self.idle_gate(),
                 Progress::Prelude => {}
                 Progress::Complete => break,

@@ -1,16 +1,17 @@
 //! What is written down when an exchange is over: the log line and, when the caller asked, the trace.
 
 use crate::stream::Facts;
+use crate::witness::Witness;
 use bytes::Bytes;
 use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
 use dialect::StreamShape;
+use history::GatewayEnd;
 use routing::{ExclusionReason, Machine, Plan};
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Facts of one exchange that are known before the answer.
-#[derive(Debug)]
 pub(crate) struct Settlement {
     /// The exchange's id.
     pub request_id: Arc<str>,
@@ -28,6 +29,8 @@ pub(crate) struct Settlement {
     pub cache: &'static str,
     /// Told when the answer is complete.
     pub watch: Option<Watch>,
+    /// Follows the exchange while a history is kept.
+    pub witness: Option<Arc<Witness>>,
 }
 
 /// An exchange's past, when it has one.
@@ -63,6 +66,9 @@ impl Settlement {
 
     /// The answer went out whole.
     pub(crate) fn complete(&self, facts: &Facts, machine: &Machine, now: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.answered(machine);
+        }
         let served = served(machine);
         if let Some(watch) = &self.watch {
             let _first = watch.set(Completed {
@@ -106,6 +112,9 @@ impl Settlement {
 
     /// A committed stream broke; the caller got the error event.
     pub(crate) fn broken(&self, fault: &Fault, facts: &Facts, machine: &Machine, now: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.broken(fault, machine);
+        }
         tracing::warn!(
             request_id = &*self.request_id,
             model = &*self.model,
@@ -160,6 +169,9 @@ impl Settlement {
 
     /// The caller hung up on a committed stream.
     pub(crate) fn hung_up(&self, facts: &Facts, machine: &Machine, now: Instant) {
+        if let Some(witness) = &self.witness {
+            witness.decided(GatewayEnd::HungUp);
+        }
         tracing::debug!(
             request_id = &*self.request_id,
             model = &*self.model,

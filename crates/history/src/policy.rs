@@ -9,6 +9,8 @@ pub struct Policy {
     pub max_attempts: Option<u32>,
     /// Most targets whose work one exchange may reach; `None` = what the gateway's plan says, else 4.
     pub max_targets: Option<u32>,
+    /// Most attempts of one exchange that go on with a broken answer; they count apart.
+    pub max_rescues: u32,
     /// Most attempts of one exchange at one target, whatever the reasons.
     pub max_per_target: u32,
     /// How long a provider may take to notice that the gateway dropped a call.
@@ -29,6 +31,7 @@ impl Default for Policy {
         Self {
             max_attempts: None,
             max_targets: None,
+            max_rescues: 4,
             max_per_target: 3,
             cancel_within: Duration::from_millis(100),
             slack: Duration::from_millis(20),

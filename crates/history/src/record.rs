@@ -173,6 +173,9 @@ pub enum GatewayEvent {
         /// Tokens of all attempts, as far as providers stated them.
         #[serde(default, skip_serializing_if = "Tokens::is_none")]
         tokens: Tokens,
+        /// The caller's own limit (a stop sequence, the cap on output) ended the answer, and not its provider.
+        #[serde(default, skip_serializing_if = "is_false")]
+        limited: bool,
     },
     /// The process ends and has nothing in flight any more.
     Drained {},

@@ -10,6 +10,7 @@ use crate::memory::Held;
 use crate::readers::lock;
 use crate::respond::GatewayBody;
 use crate::settle::Watch;
+use crate::witness::{Keeper, Witness};
 use bytes::{Bytes, BytesMut};
 use canon::{CallerError, DialectName, FinishReason, Instant};
 use dialect::StreamShape;
@@ -297,7 +298,7 @@ impl Participant {
         loop {
             match inner.tape.read(self.reader) {
                 Read::Piece(bytes) => return Poll::Ready(Piece::Next(bytes)),
-                Read::Ended(_) => return Poll::Ready(Piece::End),
+                Read::Ended(end) => return Poll::Ready(Piece::End { complete: end == End::Complete }),
                 Read::Lost => return Poll::Ready(Piece::Lost),
                 Read::AtHead => {}
             }
@@ -319,6 +320,7 @@ impl Participant {
             shape,
             clock,
             handed_over: None,
+            keeper: Keeper::new(None),
         };
         let mut response = Response::new(GatewayBody::Shared(Arc::new(Mutex::new(body))));
         *response.status_mut() = head.status;
@@ -336,7 +338,7 @@ impl Drop for Participant {
 
 enum Piece {
     Next(Bytes),
-    End,
+    End { complete: bool },
     Lost,
 }
 
@@ -351,9 +353,31 @@ pub struct SharedBody {
     clock: crate::clock::Clock,
     /// When the caller was last given something; `None` while it waits for more.
     handed_over: Option<Instant>,
+    /// Settles this caller's part of a history.
+    keeper: Keeper,
 }
 
 impl SharedBody {
+    /// Follows what this caller is given.
+    pub(crate) fn followed(&mut self, witness: Option<Arc<Witness>>) {
+        self.keeper = Keeper::new(witness);
+    }
+
+    /// This caller has all it will get of the answer, and knows whether that is whole.
+    fn ended(&self, complete: bool) {
+        if let Some(witness) = self.keeper.witness() {
+            // What came in one piece is whole, wherever it came from.
+            witness.shared(complete || !self.is_stream());
+        }
+    }
+
+    /// Whether this caller has read everything, and whether that is the whole answer.
+    fn has_read_all(&self) -> Option<bool> {
+        let participant = self.participant.as_ref()?;
+        let inner = lock(&participant.flight.inner);
+        inner.tape.has_read_all(participant.reader).then(|| inner.tape.ended() == Some(End::Complete))
+    }
+
     /// Whether it is a stream of events.
     pub(crate) fn is_stream(&self) -> bool {
         self.length.is_none()
@@ -400,7 +424,8 @@ impl Body for SharedBody {
         let Some(participant) = &mut self.participant else { return Poll::Ready(None) };
         let bytes = match std::task::ready!(participant.poll_piece(cx)) {
             Piece::Next(bytes) => bytes,
-            Piece::End => {
+            Piece::End { complete } => {
+                self.ended(complete);
                 self.participant = None;
                 return Poll::Ready(None);
             }
@@ -411,6 +436,15 @@ impl Body for SharedBody {
         };
         self.begun = true;
         self.handed_over = Some(self.clock.now());
+        if let Some(witness) = self.keeper.witness() {
+            witness.handed_over(&bytes);
+            // Nobody may poll to the end of what is known to be over.
+            match (&self.participant, self.has_read_all()) {
+                (None, _) => self.ended(false),
+                (Some(_), Some(complete)) => self.ended(complete),
+                (Some(_), None) => {}
+            }
+        }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 

@@ -22,6 +22,7 @@ use crate::exchange::Exchanging;
 use crate::pipeline::{Admitted, wants_trace};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::Watch;
+use crate::witness::Keeper;
 use crate::{Current, Shared, clock::Clock, drive, wire};
 use canon::{CallerError, Instant};
 use config::{Coalesce, Reuse, ReuseLimits};
@@ -371,10 +372,13 @@ impl Reusing<'_> {
 
     fn begin(&self) -> Arc<Flight> {
         let watch = Watch::default();
+        let mut admitted = self.admitted.clone();
+        admitted.witness = admitted.witness.map(|witness| witness.of_flight());
+        let keeper = Keeper::new(admitted.witness.clone());
         let exchange = Exchanging {
             shared: self.shared.clone(),
             current: self.current.clone(),
-            admitted: self.admitted.clone(),
+            admitted,
             seed: self.seed,
             watch: Some(watch.clone()),
             cache: self.asking.word(),
@@ -386,7 +390,12 @@ impl Reusing<'_> {
             cache: self.asking.cache,
             deadline: self.deadline(),
         };
-        Arc::new(Flight::new(self.shared, Box::pin(exchange.run()), watch, purpose))
+        let running = async move {
+            let response = exchange.run().await;
+            keeper.responds(&response);
+            response
+        };
+        Arc::new(Flight::new(self.shared, Box::pin(running), watch, purpose))
     }
 
     fn refuse(&self, error: &CallerError) -> Response<GatewayBody> {

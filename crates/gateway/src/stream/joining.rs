@@ -15,6 +15,9 @@ pub(crate) struct Joining {
     earlier: Usage,
     /// What this part used so far.
     own: Usage,
+    /// Bytes of its text so far, and those before the first that goes on.
+    pushed: usize,
+    skipped: usize,
     state: State,
 }
 
@@ -39,13 +42,14 @@ pub(super) struct Joined {
 impl Joining {
     /// For a target that was asked to go on.
     pub(crate) fn new(join: Join, stops: StopSpan, earlier: Usage) -> Self {
-        Self { join: Some(join), stops, earlier, own: Usage::default(), state: State::Opening }
+        let own = Usage::default();
+        Self { join: Some(join), stops, earlier, own, pushed: 0, skipped: 0, state: State::Opening }
     }
 
     /// For a target that was asked the whole again, as nothing but reasoning was shown.
     pub(crate) fn again(earlier: Usage) -> Self {
         let (stops, own) = (StopSpan::new(&[], ""), Usage::default());
-        Self { join: None, stops, earlier, own, state: State::Flowing }
+        Self { join: None, stops, earlier, own, pushed: 0, skipped: 0, state: State::Flowing }
     }
 
     pub(super) fn is_joined(&self) -> bool {
@@ -54,6 +58,14 @@ impl Joining {
 
     pub(super) fn via(&self) -> Option<Via> {
         self.join.as_ref().and_then(Join::via)
+    }
+
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    pub(super) fn was_stopped(&self) -> bool {
+        self.state == State::Stopped
     }
 
     /// Bytes that wait for a decision.
@@ -92,11 +104,15 @@ impl Joining {
 
     fn text(&mut self, text: &str, mut out: Vec<Event>) -> Result<Joined, Fault> {
         let Some(join) = &mut self.join else { return Ok(Joined { events: out, ended: false }) };
+        self.pushed += text.len();
         let fresh = match join.push(text) {
             Step::Held => return Ok(Joined { events: out, ended: false }),
             Step::Release(fresh) => fresh,
             Step::NoJoin(verdict) => return Err(no_join(verdict)),
         };
+        if self.state == State::Opening {
+            self.skipped = self.pushed.saturating_sub(fresh.len());
+        }
         self.state = State::Flowing;
         let stopped = self.stops.push(fresh);
         if !stopped.text.is_empty() {
@@ -118,6 +134,9 @@ impl Joining {
             Step::Held => "",
             Step::NoJoin(verdict) => return Err(no_join(verdict)),
         };
+        if self.state == State::Opening {
+            self.skipped = self.pushed.saturating_sub(rest.len());
+        }
         self.state = State::Flowing;
         // No stop sequence is completed by what is already released, so the rest of a begun one is plain text.
         let stopped = self.stops.push(rest);

@@ -211,6 +211,13 @@ impl Stream {
 
     /// Reads on. `Ready` once something happened that the driver must know; what can be sent is in the output.
     pub(crate) fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, Fault>> {
+        // A provider whose model has begun to speak may bill that, however it ends.
+        let may_be_billed = |fault: Fault| Fault { may_be_billed: true, ..fault };
+        let polled = self.poll_on(cx);
+        if self.facts.content { polled.map_err(may_be_billed) } else { polled }
+    }
+
+    fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<Progress, Fault>> {
         let mut content = false;
         loop {
             if self.ended {

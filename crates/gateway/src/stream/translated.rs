@@ -202,6 +202,22 @@ impl Stream {
         }
     }
 
+    /// Bytes of its text before the first that was shown: they repeat what the caller had.
+    pub(crate) fn skipped(&self) -> usize {
+        match &self.reader {
+            Reader::Same { .. } => 0,
+            Reader::Translated(translation) => translation.joining.as_ref().map_or(0, Joining::skipped),
+        }
+    }
+
+    /// Whether a stop sequence over the seam ended it before its provider did.
+    pub(crate) fn was_stopped(&self) -> bool {
+        match &self.reader {
+            Reader::Same { .. } => false,
+            Reader::Translated(translation) => translation.joining.as_ref().is_some_and(Joining::was_stopped),
+        }
+    }
+
     /// It goes on where `before` ended.
     pub(crate) fn follows(&mut self, before: &Self) {
         let own = std::mem::take(&mut self.facts);

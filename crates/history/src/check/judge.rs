@@ -1,7 +1,7 @@
 //! The verdict over one request that is over.
 
 use super::Checker;
-use super::story::{Attempt, Ended, Finished, Settled, Story};
+use super::story::{Attempt, Ended, Finished, Settled, Started, Story};
 use crate::policy::{MAX_ATTEMPTS, MAX_TARGETS, micros};
 use crate::record::{ClientEnd, GatewayEnd, Origin, ProviderEnd, Tokens};
 use crate::report::{Counts, Kind};
@@ -79,16 +79,23 @@ impl Checker {
         }
     }
 
-    /// No more work than the policy allows.
+    /// No more work than the policy allows: up to the commit in each round, and for rescues in all.
     fn spent(&self, story: &Story, found: &mut Found) {
-        (0..=story.gateway.round).for_each(|round| self.spent_in(story, round, found));
+        for round in 0..=story.gateway.round {
+            self.spent_in(story, round, found);
+        }
+        let rescues = story.attempts.iter().filter_map(|attempt| attempt.started).filter(Started::is_rescue).count();
+        let most = self.policy.max_rescues;
+        if rescues > most as usize {
+            found.push((Kind::TooManyAttempts, format!("{rescues} attempts were to rescue it, {most} may")));
+        }
     }
 
     fn spent_in(&self, story: &Story, round: u32, found: &mut Found) {
         let worked = || {
             let of_round = story.attempts.iter().filter(|attempt| attempt.round == round);
             let worked = of_round.filter(|attempt| attempt.ended.is_some_and(|it| it.reached_work()));
-            worked.filter_map(|attempt| attempt.started)
+            worked.filter_map(|attempt| attempt.started).filter(|started| !started.is_rescue())
         };
         let attempts = worked().count();
         let most = self.policy.max_attempts.or(story.gateway.max_attempts).unwrap_or(MAX_ATTEMPTS);
@@ -283,7 +290,8 @@ fn place(finished: &Finished, text: Tally) -> Place {
 
 /// What was answered was whole: its last part came from an attempt that ran to its real end.
 fn real_end(story: &Story, settled: &Settled, found: &mut Found) {
-    if settled.outcome != GatewayEnd::Answered {
+    // The caller's own limit is an end as true as the provider's.
+    if settled.outcome != GatewayEnd::Answered || settled.limited {
         return;
     }
     let last = settled.segments().last().map(|segment| segment.from);

@@ -205,13 +205,14 @@ impl Checker {
             GatewayEvent::Cancelled { attempt } => {
                 story.attempt(attempt).cancelled_at.get_or_insert(at);
             }
-            GatewayEvent::Settled { outcome, served, segments, body, tokens } => {
+            GatewayEvent::Settled { outcome, served, segments, body, tokens, limited } => {
                 story.gateway.settles += 1;
                 if story.gateway.settles > 1 && !story.repeated {
                     self.report.add(Kind::DoubleTerminal, id, "the gateway settled it twice".to_owned());
                 }
                 if story.gateway.settled.is_none() {
-                    let settled = Settled { outcome, served, segments: segments.map(Into::into), body, tokens };
+                    let segments = segments.map(Into::into);
+                    let settled = Settled { outcome, served, segments, body, tokens, limited };
                     story.gateway.settled = Some(Box::new(settled));
                     if self.policy.ordered.is_some() {
                         self.ripening.push_back((at, Arc::from(id)));

@@ -56,6 +56,7 @@ pub(super) struct Settled {
     pub(super) segments: Option<Box<[Segment]>>,
     pub(super) body: Option<Tally>,
     pub(super) tokens: Tokens,
+    pub(super) limited: bool,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +77,12 @@ pub(super) struct Started {
     pub(super) target: u32,
     pub(super) credential: u32,
     pub(super) kind: AttemptKind,
+}
+
+impl Started {
+    pub(super) fn is_rescue(&self) -> bool {
+        self.kind == AttemptKind::Rescue
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,9 @@ use canon::{Fault, FaultClass};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// How much of a rescue is kept until it is known how much of that repeats what the caller had.
+const LONGEST_BEGINNING: usize = 1 << 20;
+
 /// How an attempt begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -41,6 +44,7 @@ struct Ledger {
     /// `None` until bytes are handed over.
     body: Option<Tally>,
     outcome: Option<GatewayEnd>,
+    is_limited: bool,
     is_closed: bool,
 }
 
@@ -49,6 +53,8 @@ struct Attempt {
     target: Box<str>,
     credential: u32,
     read: Option<Tally>,
+    /// What a rescue has said until it is joined.
+    beginning: Option<String>,
     tokens: Option<Tokens>,
     /// It goes on when the exchange is over; what it costs then is nobody's to count.
     goes_on: bool,
@@ -105,6 +111,7 @@ impl GatewayPen {
             target: target.into(),
             credential,
             read: None,
+            beginning: (kind == AttemptKind::Rescue).then(String::new),
             tokens: None,
             goes_on: false,
             fault: None,
@@ -119,6 +126,9 @@ impl GatewayPen {
     pub fn read(&self, attempt: u32, text: &str) {
         if let Some(attempt) = lock(&self.ledger).attempt(attempt) {
             attempt.read.get_or_insert(Tally::EMPTY).add(text);
+            if let Some(beginning) = attempt.beginning.as_mut().filter(|it| it.len() < LONGEST_BEGINNING) {
+                beginning.push_str(text);
+            }
         }
     }
 
@@ -163,6 +173,21 @@ impl GatewayPen {
     pub fn committed(&self, attempt: u32) {
         lock(&self.ledger).serving = Some(Origin::Attempt(attempt));
         self.write(GatewayEvent::Committed { attempt });
+    }
+
+    /// A rescue goes on with the answer; so many bytes at the beginning of its text repeat what the caller had.
+    pub fn joined(&self, attempt: u32, skipped: usize) {
+        let mut ledger = lock(&self.ledger);
+        let beginning = ledger.attempt(attempt).and_then(|entry| entry.beginning.take()).unwrap_or_default();
+        ledger.serving = Some(Origin::Attempt(attempt));
+        ledger.skipped = Tally::of(beginning.as_bytes().get(..skipped).unwrap_or_default());
+    }
+
+    /// The caller's own limit (a stop sequence, the cap on output) ends the answer before the provider does.
+    pub fn limited(&self, attempt: u32) {
+        let mut ledger = lock(&self.ledger);
+        ledger.serving = Some(Origin::Attempt(attempt));
+        ledger.is_limited = true;
     }
 
     /// Another origin goes on with the answer.
@@ -220,6 +245,7 @@ impl GatewayPen {
             segments: ledger.segments.clone(),
             body: ledger.body,
             tokens,
+            limited: ledger.is_limited,
         };
         drop(ledger);
         for attempt in open {

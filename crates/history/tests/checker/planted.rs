@@ -118,6 +118,18 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
         let worked = worked(all);
         worked > 1 && plan(all, |attempts, _| *attempts = Some(worked - 1))
     }),
+    ("too many rescues", Kind::TooManyAttempts, |all| {
+        let Some(place) = all.iter().position(|it| settled(&it.event)) else { return false };
+        let before = all[place].clone();
+        let rescue = |number: u32| {
+            let target = format!("rescuer-{number}/model");
+            [attempt(number, &target, AttemptKind::Rescue), refused(number)]
+                .map(|event| Record { event, ..before.clone() })
+        };
+        let rescues: Vec<Record> = (50..55).flat_map(rescue).collect();
+        all.splice(place..place, rescues);
+        true
+    }),
     ("too many targets", Kind::TooManyTargets, |all| {
         let mut targets: Vec<String> = all.iter().filter_map(|it| target(&it.event)).collect();
         targets.sort_unstable();
@@ -298,9 +310,18 @@ fn is_answered(all: &[Record]) -> bool {
     all.iter().any(|it| answered(&it.event))
 }
 
-/// Attempts that reached a model's work.
+/// Attempts that reached a model's work, those apart that were to rescue a broken answer.
 fn worked(all: &[Record]) -> u32 {
+    let is_rescue = |number: u32| {
+        all.iter().any(|it| match &it.event {
+            Event::Gateway(GatewayEvent::AttemptStarted { attempt, kind, .. }) => {
+                *attempt == number && *kind == AttemptKind::Rescue
+            }
+            _ => false,
+        })
+    };
     let worked = |it: &&Record| match &it.event {
+        Event::Gateway(GatewayEvent::AttemptEnded { attempt, .. }) if is_rescue(*attempt) => false,
         Event::Gateway(GatewayEvent::AttemptEnded { fault, phase, .. }) => match fault {
             None | Some(FaultClass::ServerError | FaultClass::StreamBroken) => true,
             Some(FaultClass::TimedOut) => *phase != Some(Phase::Connect),
