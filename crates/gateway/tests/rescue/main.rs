@@ -6,4 +6,7 @@
 mod support;
 
 mod read;
+#[path = "../../../rescue/tests/laws/recorded.rs"]
+mod recorded;
 mod seams;
+mod texts;

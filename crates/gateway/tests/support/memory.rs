@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) primary: DialectName,
     pub(crate) fallback: DialectName,
     pub(crate) keys: &'static str,
+    /// The same of the fallback.
+    pub(crate) fallback_keys: &'static str,
     pub(crate) targets: &'static str,
     /// More lines of the model: `    on: …`.
     pub(crate) model: String,
@@ -47,6 +49,7 @@ impl Default for Plan {
             primary: DialectName::OpenaiChat,
             fallback: DialectName::OpenaiChat,
             keys: "[sk-1]",
+            fallback_keys: "[sk-f]",
             targets: "[primary/m-1, fallback/m-2]",
             model: String::new(),
             top: String::new(),
@@ -87,7 +90,7 @@ impl Plan {
             "{}providers:\n{}{}models:\n  chat:\n    targets: {}\n{}",
             self.top,
             row("primary", self.primary, primary, self.keys),
-            row("fallback", self.fallback, fallback, "[sk-f]"),
+            row("fallback", self.fallback, fallback, self.fallback_keys),
             self.targets,
             self.model,
         )
