@@ -52,7 +52,26 @@ pub struct CallerError {
     pub retry_after: Option<Duration>,
     /// Everything that was tried.
     pub attempts: Vec<AttemptReport>,
+    /// What the caller has of the answer, when its stream broke.
+    pub delivered: Option<Delivered>,
 }
+
+/// What a caller has of an answer whose stream broke.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Delivered {
+    /// Events of the stream, whole.
+    pub events: u64,
+    /// Characters of text; absent where no record of it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_characters: Option<u64>,
+    /// Why nobody went on with it: an obstacle, or what became of the last that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_rescued: Option<String>,
+}
+
+/// What a caller can do with a part of an answer.
+const RESUME: &str = "keep what was delivered, send the request again with it as the last turn of the assistant, and ask \
+                      for the rest in a turn of the user";
 
 impl CallerError {
     /// An error that no attempt led to.
@@ -66,11 +85,19 @@ impl CallerError {
             retryable: false,
             retry_after: None,
             attempts: Vec::new(),
+            delivered: None,
         }
     }
 
-    /// `metadata` of the error body: `{fault, retryable, attempts[]}`.
+    /// `metadata` of the error body: `{fault, retryable, attempts[]}`, and `delivered` with `resume` where a part of the
+    /// answer was.
     pub fn metadata(&self) -> serde_json::Value {
-        serde_json::json!({ "fault": self.fault, "retryable": self.retryable, "attempts": self.attempts })
+        let mut metadata =
+            serde_json::json!({ "fault": self.fault, "retryable": self.retryable, "attempts": self.attempts });
+        if let (Some(delivered), Some(members)) = (&self.delivered, metadata.as_object_mut()) {
+            members.insert("delivered".to_owned(), serde_json::json!(delivered));
+            members.insert("resume".to_owned(), RESUME.into());
+        }
+        metadata
     }
 }

@@ -17,7 +17,7 @@ mod usage;
 
 pub use answer::{Answer, Candidate, Citation, FinishReason, PromptBlock, SafetyRating};
 pub use drops::{Dropped, Drops};
-pub use error::{AttemptReport, CallerError};
+pub use error::{AttemptReport, CallerError, Delivered};
 pub use event::{Event, Tag};
 pub use fault::{Fault, FaultClass, Origin, Phase, Scope};
 pub use instant::Instant;

@@ -16,7 +16,7 @@ use crate::settle::Settlement;
 use crate::stream::{Progress, Seen, Stream};
 use crate::witness::Keeper;
 use bytes::Bytes;
-use canon::{CallerError, DialectName, Fault, FaultClass, FinishReason, Instant, Origin, Phase};
+use canon::{CallerError, Delivered, DialectName, Fault, FaultClass, FinishReason, Instant, Origin, Phase};
 use dialect::StreamShape;
 use http_body::{Body, Frame};
 use routing::{Action, AttemptId, Event, Machine, RescueMode, Start, Target, TranscriptCursor};
@@ -49,6 +49,8 @@ pub struct RelayBody {
     kept: Option<Kept>,
     target: Option<Arc<Target>>,
     pace: Pace,
+    /// Of a stream that broke: what the caller has of it, and why nobody went on.
+    delivered: Option<Delivered>,
     cursor: TranscriptCursor,
     /// When the caller was last given something; `None` while it waits for more.
     handed_over: Option<Instant>,
@@ -139,6 +141,7 @@ impl RelayBody {
             kept,
             pace: Pace::of(target.as_deref()),
             target,
+            delivered: None,
             cursor: TranscriptCursor::default(),
             handed_over: None,
             state: State::Relaying,
@@ -330,11 +333,16 @@ impl RelayBody {
     fn break_off(&mut self, fault: Fault) {
         let Some(kept) = self.kept.as_ref().filter(|_| may_be_rescued(&fault)) else { return self.end(&fault) };
         let Some(seen) = self.stream.take_seen() else { return self.end(&fault) };
+        self.delivered = Some(Delivered {
+            text_characters: u64::try_from(seen.shown.text.chars().count()).ok(),
+            ..Delivered::default()
+        });
         let by = self.target.as_ref().map_or("", |target| &target.id);
         match rescuing::assess(&kept.exchange, kept.rescue, seen, by) {
             Remedy::Complete(seen) => self.complete_by_length(seen),
             Remedy::Nothing { encoder, obstacle } => {
                 self.settlement.not_rescuable(obstacle);
+                self.blame(obstacle);
                 self.stream.give_back(encoder);
                 self.end(&fault);
             }
@@ -351,6 +359,10 @@ impl RelayBody {
                 self.follow(action, broken, &fault);
             }
         }
+    }
+
+    fn blame(&mut self, reason: &str) {
+        self.delivered.get_or_insert_with(Delivered::default).not_rescued = Some(reason.to_owned());
     }
 
     /// Does what the machine wants done about a broken stream.
@@ -379,6 +391,7 @@ impl RelayBody {
                     broken.refused_by(&start);
                 }
                 self.settlement.not_rescued(&start.target.id, &fault);
+                self.blame(&format!("{}: {}", start.target.id, fault.message));
                 if let Some(witness) = &self.settlement.witness {
                     witness.ended(start.attempt, Some(&fault));
                 }
@@ -410,6 +423,7 @@ impl RelayBody {
         if let Some(kept) = &self.kept {
             stream.attach(broken.resume(&kept.exchange));
         }
+        self.delivered = None;
         self.stream = stream;
         self.attempt = start.attempt;
         self.limits.idle = start.limits.idle;
@@ -441,7 +455,10 @@ impl RelayBody {
         let event = Event::Broken { attempt: self.attempt, fault: fault.clone(), can_go_on: false };
         let _honest_end = self.machine.next(event, now);
         let mut encoder = dialect::inbound(self.dialect).stream_encoder(self.shape.clone());
-        self.stream.fail(encoder.as_mut(), &broken(fault, &self.machine));
+        let mut error = broken(fault, &self.machine);
+        let delivered = self.delivered.take().unwrap_or_default();
+        error.delivered = Some(Delivered { events: self.stream.facts.events, ..delivered });
+        self.stream.fail(encoder.as_mut(), &error);
         self.stream.abandon();
         self.state = State::Ended;
         self.settlement.broken(fault, &self.stream.facts, &self.machine, now);

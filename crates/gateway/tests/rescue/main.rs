@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
+mod limits;
 mod read;
 #[path = "../../../rescue/tests/laws/recorded.rs"]
 mod recorded;

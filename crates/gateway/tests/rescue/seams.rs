@@ -146,18 +146,23 @@ async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
 
 #[tokio::test(start_paused = true)]
 async fn gemini_goes_on_by_its_own_token() {
+    let text = &texts::all(1)[0].text;
     for lag in [0, 1, 3] {
-        let text = &texts::all(1)[0].text;
-        for bytes in (1..=text.len()).step_by(3) {
+        for events in 1..text.len() / 9 {
             let plan = Plan { keys: "[sk-1], quirks: { continuation: token }", ..Plan::of(DialectName::Gemini) };
             let world = plan.alone().build();
             let continues = Continues { native: Some(NativeWay::Token), lag, ..Continues::default() };
+            let bytes = events * 9;
             let once = simulator::FaultRule { requests: Some(1), ..rule(&format!("cut_after_text:bytes={bytes}")) };
             world.primary.set_behaviour(Behaviour { faults: vec![once], ..says(text, continues) });
             let heard = hear(DialectName::Gemini, &world.send(hello(DialectName::Gemini, true)).await);
-            let what = format!("lag {lag}, {bytes} bytes");
+            let what = format!("lag {lag}, {events} events");
             check(&heard, shown(text, bytes), &what);
-            assert_eq!((heard.text.as_str(), heard.is_complete()), (text.as_str(), true), "{what}: {heard:#?}");
+            if heard.is_complete() {
+                assert_eq!(heard.text, *text, "{what}");
+            }
+            // What comes again proves the place if it is long enough; the nine characters of one event are not.
+            assert!(heard.is_complete() || lag == 1, "{what}: {heard:#?}");
         }
     }
 }
