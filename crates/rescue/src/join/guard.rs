@@ -134,8 +134,10 @@ fn begins_again(shown: &str, fresh: &str) -> bool {
     }
     let first = sentence.chars().find(|c| c.is_alphanumeric());
     let words = first.is_some_and(char::is_uppercase) || (has_chars(sentence, 4) && has_words(sentence));
-    let acronym = || fresh.chars().nth(sentence.chars().count()).is_none_or(char::is_uppercase);
-    words && fresh.starts_with(sentence) && !(sentence.len() == 1 && acronym())
+    // "L" + "LM" is an acronym, "T" + "The" is not.
+    let goes_on_alone = |c: char| c.is_lowercase() || c.is_whitespace() || matches!(c, '\'' | '’');
+    let acronym = || !fresh.chars().nth(1).is_some_and(goes_on_alone);
+    words && fresh.starts_with(sentence) && (has_chars(sentence, 2) || !acronym())
 }
 
 fn has_words(text: &str) -> bool {

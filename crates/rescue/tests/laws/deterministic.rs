@@ -44,8 +44,10 @@ proptest! {
         means in prop::sample::select(MEANS.to_vec()),
     ) {
         let cut = cut_of(&reference, at);
-        let rest = reference.get(cut..).unwrap().to_owned();
+        let (shown, rest) = reference.split_at(cut);
         match rescued(&reference, cut, means, model, &sizes) {
+            // "ABAB", cut after "AB", no white space between: to a trusted target's echo there is no difference.
+            Outcome::Joined(text) if means == Means::Prefill && rest.strip_prefix(shown) == Some(&text) => {}
             Outcome::Joined(text) => prop_assert_eq!(text, rest),
             Outcome::No(_) => {}
         }

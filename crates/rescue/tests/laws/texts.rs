@@ -48,7 +48,7 @@ fn joined(parts: impl Strategy<Value = String>, separator: &'static str) -> impl
 
 /// Text in which no passage of any length comes twice but by chance.
 pub(crate) fn ordinary() -> impl Strategy<Value = String> {
-    let word = "[A-Za-z]{1,11}[,.;:!?]{0,1}";
+    let word = "[A-Z]{0,1}[a-z]{1,10}[,.;:!?]{0,1}";
     let emoji = prop::sample::select(vec!["👩‍💻", "👨‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "e\u{301}", "🇫🇷", "🚀", "ﷺ", "ñ"]);
     let mixed = (word, emoji, "[a-zäöüß]{1,9}").prop_map(|(a, b, c)| format!("{a}{b}{c}"));
     let line = (0usize..6, "[a-z_]{3,9}", "[a-z0-9_(),. ]{1,24}")
@@ -61,7 +61,7 @@ pub(crate) fn ordinary() -> impl Strategy<Value = String> {
         joined(mixed, " "),
         joined("[一-龥]{4,20}[，。！]", ""),
         joined(line, "\n"),
-        joined("[A-Za-z ]{5,60}\\.", "\r\n\r\n"),
+        joined("[A-Z][a-z ]{5,60}\\.", "\r\n\r\n"),
         table,
     ]
 }
