@@ -25,7 +25,7 @@ def run(phases, results):
 
 
 def demo():
-    """The demo's own two lines: what a failover on a 503 adds, and how many answers were cut silently."""
+    """The demo's own lines: what a failover on a 503 adds, and how the answers ended."""
     binary = os.environ.get("MAINSTAY", KIT.parent / "target/release/mainstay")
     said = subprocess.run([str(binary), "demo"], stdout=subprocess.PIPE, text=True, check=True).stdout
     added = re.search(r"added (-?[\d.]+) ms .*opened .*?, (-?[\d.]+) ms after", said)
@@ -33,7 +33,7 @@ def demo():
     if not added or not ended:
         sys.exit(f"the demo said something else:\n{said[-1000:]}")
     requests, answered, honest, silent = map(int, ended.groups())
-    return float(added[1]), float(added[2]), requests - answered - honest, silent, ended[0]
+    return float(added[1]), float(added[2]), requests - answered - honest, honest, silent, ended[0]
 
 
 def main():
@@ -54,11 +54,12 @@ def main():
             keep("start", ours["started_s"] * 1000)
             keep("idle", ours["rss_idle_mb"])
             keep("streams", ours["phases"]["hold_1000"]["rss_mb"])
-    before, after, missing, silent, story = demo()
+    before, after, missing, honest, silent, story = demo()
     bars = [
         ("demo: a failover on a 503 adds before the breaker opens, ms", before, 5, ""),
         ("demo: and after it opened, ms", after, 1, ""),
         ("demo: requests neither answered nor ended honestly", missing, 0, story),
+        ("demo: requests ended honestly, which is not answered", honest, 0, ""),
         ("demo: answers cut silently", silent, 0, ""),
         ("CPU per request at saturation, 1 KB, × hyper-peek", figures["ours request"] / figures["base request"], 1.7,
          f"{figures['ours request']:.1f} / {figures['base request']:.1f} µs"),

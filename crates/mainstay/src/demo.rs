@@ -1,7 +1,8 @@
-//! `demo`: one minute of live traffic through a real gateway on loopback, while the primary breaks in four ways.
+//! `demo`: one minute of live traffic through a real gateway on loopback, while the primary breaks in three ways.
 //!
-//! Every answer is checked as a client would: it is complete, or it ended with an error event. One that is neither was
-//! cut silently, and the last line counts those.
+//! Every answer is checked as a client would: it is complete to the letter, or it ended with an error event. One that is
+//! neither was cut silently, and the last line counts those. A stream that broke and went on elsewhere counts as what its
+//! caller saw, an answer; how many there were is told by their traces.
 
 use crate::cli::Demo;
 use crate::demo_client::{Client, End, Outcome};
@@ -34,14 +35,16 @@ struct Phase {
     fault: Option<FaultKind>,
 }
 
-fn story() -> [Phase; 5] {
+fn story() -> [Phase; 6] {
     let phase = |name, sixtieths, fault| Phase { name, sixtieths, fault };
     [
         phase("healthy", 8, None),
-        phase("primary says 503", 14, "unavailable_503".parse().ok()),
-        phase("primary hangs", 14, "hang_before_headers".parse().ok()),
-        phase("primary cuts streams", 12, "cut_mid_text:after=8".parse().ok()),
-        phase("primary is well", 12, None),
+        phase("primary says 503", 12, "unavailable_503".parse().ok()),
+        phase("primary hangs", 12, "hang_before_headers".parse().ok()),
+        // So that there are streams to cut when it comes to that.
+        phase("primary is well", 8, None),
+        phase("primary cuts streams", 10, "cut_mid_text:after=8".parse().ok()),
+        phase("primary is well", 10, None),
     ]
 }
 
@@ -79,6 +82,7 @@ async fn tell(options: &Demo, simulated: &Simulated, address: SocketAddr) -> Res
     let primary = simulated.primary().ok_or("there is no primary")?.simulator();
     let client = Arc::new(Client::new(address)?);
     let (sender, mut results) = mpsc::channel::<Outcome>(MOST_UNDER_WAY);
+    client.learn().await?;
     let mut totals = Totals::default();
     let mut ordinal = 0u64;
     let started = Instant::now();
@@ -120,8 +124,8 @@ fn start(client: &Arc<Client>, results: &mpsc::Sender<Outcome>, ordinal: u64, he
     });
 }
 
-const HEADER: &str = "   s  phase                  answered  sim-openai  sim-anthropic  sim-gemini  honest ends  silent cuts  \
-                      first byte p50";
+const HEADER: &str = "   s  phase                  answered  sim-openai  sim-anthropic  sim-gemini  went on  honest ends  \
+                      silent cuts  first byte p50";
 
 /// What happened to some requests.
 #[derive(Default)]
@@ -130,6 +134,8 @@ struct Totals {
     honest: u64,
     silent: u64,
     refused: u64,
+    wrong: u64,
+    went_on: u64,
     by_provider: BTreeMap<String, u64>,
     first_bytes: Vec<Duration>,
     baseline: Vec<Duration>,
@@ -144,7 +150,9 @@ impl Totals {
             End::Honest => self.honest += 1,
             End::Refused => self.refused += 1,
             End::CutSilently => self.silent += 1,
+            End::Wrong => self.wrong += 1,
         }
+        self.went_on += u64::from(outcome.went_on && outcome.end == End::Answered);
         *self.by_provider.entry(outcome.provider.clone()).or_default() += 1;
         if outcome.streamed {
             self.first_bytes.push(outcome.first_byte);
@@ -165,6 +173,8 @@ impl Totals {
         self.honest += other.honest;
         self.silent += other.silent;
         self.refused += other.refused;
+        self.wrong += other.wrong;
+        self.went_on += other.went_on;
         for (provider, count) in other.by_provider {
             *self.by_provider.entry(provider).or_default() += count;
         }
@@ -177,12 +187,13 @@ impl Totals {
     fn row(&self, elapsed: Duration, phase: &str) -> String {
         let by = |provider: &str| self.by_provider.get(provider).copied().unwrap_or(0);
         format!(
-            "{:>4}  {phase:<22} {:>8}  {:>10}  {:>13}  {:>10}  {:>11}  {:>11}  {:>11.1} ms",
+            "{:>4}  {phase:<22} {:>8}  {:>10}  {:>13}  {:>10}  {:>7}  {:>11}  {:>11}  {:>11.1} ms",
             elapsed.as_secs(),
             self.answered,
             by("sim-openai"),
             by("sim-anthropic"),
             by("sim-gemini"),
+            self.went_on,
             self.honest,
             self.silent,
             milliseconds(median(&self.first_bytes)),
@@ -194,16 +205,23 @@ impl Totals {
         let added = |times: &[Duration]| {
             if times.is_empty() { 0.0 } else { milliseconds(median(times)) - milliseconds(baseline) }
         };
-        let refused = if self.refused == 0 { String::new() } else { format!(", {} refused", self.refused) };
+        let also = |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
         format!(
             "\na failover on a 503 added {:.2} ms at the median before the breaker opened ({} requests), {:.2} ms after ({})\n\
-             {requests} requests, {} answered, {} ended honestly{refused}, {} cut silently",
+             {} broke in the middle and went on at another target, to the letter\n\
+             {requests} requests, {} answered, {} ended honestly{}{}, {} cut silently",
             added(&self.before_open),
             self.before_open.len(),
             added(&self.after_open),
             self.after_open.len(),
+            match self.went_on {
+                1 => "1 stream".to_owned(),
+                count => format!("{count} streams"),
+            },
             self.answered,
             self.honest,
+            also(self.refused, "refused"),
+            also(self.wrong, "wrong"),
             self.silent,
         )
     }
@@ -231,19 +249,39 @@ mod tests {
         assert_eq!(faulty, ["primary says 503", "primary hangs", "primary cuts streams"]);
     }
 
-    #[test]
-    fn a_silent_cut_is_counted_in_the_last_line() {
-        let mut totals = Totals::default();
-        let outcome = |end| Outcome {
+    fn outcome(end: End, went_on: bool) -> Outcome {
+        Outcome {
             end,
             provider: "sim-openai".to_owned(),
             reason: String::new(),
+            went_on,
             first_byte: Duration::from_millis(1),
             streamed: true,
             direct: false,
-        };
-        totals.add(&outcome(End::Answered));
-        totals.add(&outcome(End::CutSilently));
-        assert!(totals.summary(2).ends_with("2 requests, 1 answered, 0 ended honestly, 1 cut silently"));
+        }
+    }
+
+    fn told(outcomes: &[Outcome]) -> String {
+        let mut totals = Totals::default();
+        outcomes.iter().for_each(|outcome| totals.add(outcome));
+        totals.summary(outcomes.len() as u64)
+    }
+
+    #[test]
+    fn a_silent_cut_and_a_wrong_answer_are_counted_in_the_last_line() {
+        let silent = told(&[outcome(End::Answered, false), outcome(End::CutSilently, false)]);
+        assert!(silent.ends_with("2 requests, 1 answered, 0 ended honestly, 1 cut silently"), "{silent}");
+        let wrong = told(&[outcome(End::Wrong, true)]);
+        assert!(wrong.ends_with("1 requests, 0 answered, 0 ended honestly, 1 wrong, 0 cut silently"), "{wrong}");
+        assert!(wrong.contains("0 streams broke in the middle and went on"), "{wrong}");
+    }
+
+    #[test]
+    fn streams_that_went_on_are_told() {
+        let text = told(&[outcome(End::Answered, true), outcome(End::Answered, false), outcome(End::Answered, true)]);
+        assert!(
+            text.contains("\n2 streams broke in the middle and went on at another target, to the letter\n"),
+            "{text}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The client of the demo: asks as an application would and judges how the answer ended.
+//! The client of the demo: asks as an application would, and judges whether the answer is whole and how it ended.
 
 use bytes::{Bytes, BytesMut};
 use dialect::sse;
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 use upstream::{AnswerBody, Call, Endpoint, Settings, Transport, Upstream};
@@ -20,6 +20,8 @@ pub(crate) enum End {
     Honest,
     /// With an error instead of an answer.
     Refused,
+    /// As if it were complete, with words lost, doubled or from somewhere else.
+    Wrong,
     /// Neither: the caller cannot tell that something is missing.
     CutSilently,
 }
@@ -33,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) provider: String,
     /// `x-mainstay-reason`.
     pub(crate) reason: String,
+    /// It broke after its first content and went on at another target.
+    pub(crate) went_on: bool,
     /// From the request to the first byte of the answer.
     pub(crate) first_byte: Duration,
     /// It was streamed.
@@ -45,6 +49,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Client {
     transport: Upstream,
     endpoint: Arc<Endpoint>,
+    /// What every provider answers to the one question.
+    expected: OnceLock<String>,
 }
 
 impl Client {
@@ -52,7 +58,14 @@ impl Client {
     pub(crate) fn new(address: SocketAddr) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&format!("http://{address}/v1")).map_err(|error| error.to_string())?;
         let transport = Upstream::new(Settings::default()).map_err(|error| error.to_string())?;
-        Ok(Self { transport, endpoint: Arc::new(endpoint) })
+        Ok(Self { transport, endpoint: Arc::new(endpoint), expected: OnceLock::new() })
+    }
+
+    /// Asks once while everybody is well: what is said then is the answer that all others are compared with.
+    pub(crate) async fn learn(&self) -> Result<(), String> {
+        let outcome = self.ask("demo", false).await;
+        let learned = self.expected.get().is_some() && outcome.end == End::Answered;
+        learned.then_some(()).ok_or_else(|| format!("nobody answered before anything broke: {:?}", outcome.end))
     }
 
     /// Sends one question and reads the answer to its end.
@@ -65,6 +78,7 @@ impl Client {
         });
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("x-mainstay-trace", HeaderValue::from_static("1"));
         let call = Call {
             endpoint: self.endpoint.clone(),
             method: Method::POST,
@@ -77,6 +91,7 @@ impl Client {
             end: End::CutSilently,
             provider: String::new(),
             reason: String::new(),
+            went_on: false,
             first_byte: Duration::ZERO,
             streamed,
             direct: model != "demo",
@@ -88,7 +103,13 @@ impl Client {
         outcome.reason = text("x-mainstay-reason");
         let (body, first_byte) = read(reply.body, started).await;
         outcome.first_byte = first_byte;
-        outcome.end = if reply.status.is_success() { judge(body, streamed) } else { End::Refused };
+        if !reply.status.is_success() {
+            outcome.end = End::Refused;
+            return outcome;
+        }
+        let heard = if streamed { Heard::of_stream(body) } else { Heard::of_whole(&body) };
+        outcome.went_on = heard.went_on;
+        outcome.end = heard.judged(|text| self.expected.get_or_init(|| text.to_owned()) == text);
         outcome
     }
 }
@@ -106,35 +127,88 @@ async fn read(mut body: AnswerBody, started: Instant) -> (Bytes, Duration) {
     (all.freeze(), first.unwrap_or_else(|| started.elapsed()))
 }
 
-fn judge(body: Bytes, streamed: bool) -> End {
-    if !streamed {
-        let answer: Option<Value> = serde_json::from_slice(&body).ok();
-        let text = answer.as_ref().and_then(|a| a.pointer("/choices/0/message/content")).and_then(Value::as_str);
-        return if text.is_some_and(|t| !t.is_empty()) { End::Answered } else { End::CutSilently };
+/// What an application has of an answer.
+#[derive(Debug, Default)]
+struct Heard {
+    text: String,
+    /// The answer said that it is whole.
+    is_ended: bool,
+    /// The answer ended with an error event.
+    is_error: bool,
+    /// By its trace, another target went on with it.
+    went_on: bool,
+}
+
+impl Heard {
+    fn of_whole(body: &[u8]) -> Self {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap_or_default();
+        Self { text: text.to_owned(), is_ended: !text.is_empty(), is_error: false, went_on: went_on(&answer) }
     }
-    let (frames, _) = sse::frames(body);
-    let is_error = |frame: &sse::Frame| {
-        serde_json::from_slice::<Value>(&frame.data).is_ok_and(|event| event.get("error").is_some())
-    };
-    match frames.last() {
-        Some(last) if last.data == "[DONE]" => End::Answered,
-        Some(last) if is_error(last) => End::Honest,
-        Some(_) | None => End::CutSilently,
+
+    fn of_stream(body: Bytes) -> Self {
+        let mut heard = Self::default();
+        let (frames, _) = sse::frames(body);
+        for frame in &frames {
+            // Nothing counts that comes before what is last.
+            heard.is_ended = frame.data == "[DONE]";
+            let event: Value = serde_json::from_slice(&frame.data).unwrap_or_default();
+            heard.is_error = event.get("error").is_some();
+            heard.went_on |= went_on(&event);
+            let delta = event.pointer("/choices/0/delta/content").and_then(Value::as_str);
+            heard.text.push_str(delta.unwrap_or_default());
+        }
+        heard
     }
+
+    fn judged(&self, is_right: impl FnOnce(&str) -> bool) -> End {
+        match (self.is_ended, self.is_error) {
+            (_, true) => End::Honest,
+            (false, false) => End::CutSilently,
+            (true, false) if is_right(&self.text) => End::Answered,
+            (true, false) => End::Wrong,
+        }
+    }
+}
+
+/// Whether the story that an answer tells of itself has a rescue that served.
+fn went_on(event: &Value) -> bool {
+    let attempts = event.pointer("/mainstay/attempts").and_then(Value::as_array);
+    let is_rescue =
+        |attempt: &Value| attempt.get("rescue") == Some(&Value::Bool(true)) && attempt.get("fault").is_none();
+    attempts.is_some_and(|attempts| attempts.iter().any(is_rescue))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn judged(body: &str, streamed: bool) -> End {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let heard = if streamed { Heard::of_stream(body) } else { Heard::of_whole(&body) };
+        heard.judged(|text| text == "a")
+    }
+
     #[test]
-    fn an_answer_is_judged_by_how_it_ended() {
+    fn an_answer_is_judged_by_its_words_and_how_it_ended() {
         let content = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
-        let whole = format!("{content}data: [DONE]\n\n");
+        assert_eq!(judged(&format!("{content}data: [DONE]\n\n"), true), End::Answered);
+        assert_eq!(judged(&format!("{content}{content}data: [DONE]\n\n"), true), End::Wrong);
         let honest = format!("{content}data: {{\"error\":{{\"code\":\"stream_broken\"}}}}\n\n");
-        assert_eq!(judge(Bytes::from(whole), true), End::Answered);
-        assert_eq!(judge(Bytes::from(honest), true), End::Honest);
-        assert_eq!(judge(Bytes::from(content), true), End::CutSilently);
-        assert_eq!(judge(Bytes::from_static(b"{\"choices\":[]}"), false), End::CutSilently);
+        assert_eq!(judged(&honest, true), End::Honest);
+        assert_eq!(judged(content, true), End::CutSilently);
+        assert_eq!(judged("{\"choices\":[]}", false), End::CutSilently);
+        assert_eq!(judged("{\"choices\":[{\"message\":{\"content\":\"a\"}}]}", false), End::Answered);
+    }
+
+    #[test]
+    fn a_rescue_is_read_from_the_story_and_only_if_it_served() {
+        let told = |attempts: &str| {
+            let story = format!("data: {{\"choices\":[],\"mainstay\":{{\"attempts\":{attempts}}}}}\n\n");
+            Heard::of_stream(Bytes::from(story)).went_on
+        };
+        assert!(told(r#"[{"target":"a","fault":"stream_broken"},{"target":"b","rescue":true}]"#));
+        assert!(!told(r#"[{"target":"a","fault":"stream_broken"},{"target":"b","rescue":true,"fault":"bad_answer"}]"#));
+        assert!(!told(r#"[{"target":"a","fault":"overloaded"},{"target":"b"}]"#));
     }
 }

@@ -19,7 +19,8 @@ pub(crate) fn greeting(origin: &Origin, snapshot: &Snapshot, address: SocketAddr
             )
         }
         Origin::Simulated(_) => "no mainstay.yaml here and no provider keys in the environment:\n\
-             three simulated providers, one a dialect, stand behind the model `demo`\n"
+             three simulated providers, one a dialect, stand behind the model `demo`; they say the same,\n\
+             and the header x-mainstay-provider says who served\n"
             .to_owned(),
     };
     text.push_str(&line);

@@ -1,7 +1,9 @@
 //! The simulated providers that stand in when nothing is configured: three, one a dialect, behind the model `demo`.
+//!
+//! They say the same to the same prompt, so that one can go on where another broke off; who served is in the headers.
 
 use canon::DialectName;
-use simulator::{Pace, Provider, ServeOptions, Server, Serving};
+use simulator::{Answer, Pace, Provider, ServeOptions, Server, Serving};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -21,8 +23,10 @@ impl Simulated {
     /// Starts them on free ports of the loopback address.
     pub(crate) async fn start() -> Result<Self, String> {
         let pace = Pace { first_token: Duration::from_millis(15), interval: Duration::from_millis(2), tokens: 24 };
-        let providers = PROVIDERS
-            .map(|(name, dialect, _)| Provider { keyless: true, ..Provider::new(name, dialect).at_pace(pace.clone()) });
+        let providers = PROVIDERS.map(|(name, dialect, _)| {
+            let provider = Provider::new(name, dialect).at_pace(pace.clone()).answering(Answer::of_prompt());
+            Provider { keyless: true, ..provider }
+        });
         let serving = simulator::serve(ServeOptions::local(providers.into()))
             .await
             .map_err(|error| format!("the simulated providers do not start: {error}"))?;
