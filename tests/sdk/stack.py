@@ -105,6 +105,10 @@ class Provider(Process):
     def set_faults(self, *faults):
         fetch(f"{self.url}/__sim/faults", list(faults))
 
+    def behave(self, behaviour):
+        """What it says, at which pace, and its faults; what is left out is the default."""
+        fetch(f"{self.url}/__sim/behaviour", behaviour)
+
     def calls(self, model):
         """The calls that named this model, oldest first."""
         return [entry for entry in fetch(f"{self.url}/__sim/journal") if entry["model"] == model]
