@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Mainstay: an LLM gateway whose failover works.
 #[derive(Debug, Parser)]
@@ -53,6 +53,14 @@ pub(crate) struct Serve {
     /// Listen here instead of the configuration's `listen`.
     #[arg(short, long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Append what happens to this file, one JSON line an event without a word of any prompt or answer, for
+    /// `mainstay history check`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+    /// With a history: tell providers on other machines too which request and attempt a call is, in the header
+    /// `x-mainstay-attempt`, so that simulated ones can write theirs.
+    #[arg(long, requires = "history")]
+    pub(crate) tag_attempts: bool,
 }
 
 /// `explain`.
@@ -92,6 +100,10 @@ pub(crate) struct Simulate {
     /// The same seed misbehaves the same way.
     #[arg(short, long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Append what becomes of the calls of a gateway with a history to this file, for `mainstay history check`. Not with
+    /// `--upstream`.
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
+    pub(crate) history: Option<PathBuf>,
 }
 
 /// `history`.
@@ -128,4 +140,24 @@ pub(crate) struct Demo {
     /// Requests a second.
     #[arg(short, long, default_value_t = 20)]
     pub(crate) rate: u32,
+    /// Append what client, gateway and providers see to this file, for `mainstay history check`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+}
+
+impl Command {
+    /// The file that a history is written to.
+    pub(crate) fn history(&self) -> Option<&Path> {
+        match self {
+            Self::Serve(options) => options.history.as_deref(),
+            Self::Simulate(options) => options.history.as_deref(),
+            Self::Demo(options) => options.history.as_deref(),
+            Self::Check(_) | Self::Explain(_) | Self::Schema | Self::History(_) => None,
+        }
+    }
+
+    /// Whether the process has a gateway, whose end the history tells.
+    pub(crate) fn has_gateway(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Demo(_))
+    }
 }

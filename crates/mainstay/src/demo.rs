@@ -10,9 +10,10 @@ use crate::say;
 use crate::simulated::Simulated;
 use catalog::Catalog;
 use config::{Environment, Loader};
-use gateway::Gateway;
 use gateway::server::{self, ShutdownTimes};
+use gateway::{Gateway, History, Tags};
 use health::Health;
+use history::Recorder;
 use simulator::{FaultKind, FaultRule};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,9 +50,9 @@ fn story() -> [Phase; 6] {
 }
 
 /// Tells the story.
-pub(crate) async fn run(options: &Demo) -> Result<(), String> {
-    let simulated = Simulated::start().await?;
-    let (gateway, listener, address) = gateway(&simulated).await?;
+pub(crate) async fn run(options: &Demo, recorder: Option<Arc<dyn Recorder>>) -> Result<(), String> {
+    let simulated = Simulated::start(recorder.as_ref()).await?;
+    let (gateway, listener, address) = gateway(&simulated, recorder.as_ref()).await?;
     say(&format!(
         "{} requests a second for {} s, streamed and not, to http://{address}; the primary is sim-openai\n\
          (limits and rests are shortened to fit: 1 s for a first token, rests of 0.5 to 1 s, a ramp of 2 s)\n\n{HEADER}",
@@ -60,11 +61,14 @@ pub(crate) async fn run(options: &Demo) -> Result<(), String> {
     let serving = server::serve(gateway, listener, ShutdownTimes::default(), std::future::pending());
     tokio::select! {
         () = serving => Err("the gateway stopped".to_owned()),
-        told = tell(options, &simulated, address) => told,
+        told = tell(options, &simulated, Client::new(address, recorder)?) => told,
     }
 }
 
-async fn gateway(simulated: &Simulated) -> Result<(Arc<Gateway>, TcpListener, SocketAddr), String> {
+async fn gateway(
+    simulated: &Simulated,
+    recorder: Option<&Arc<dyn Recorder>>,
+) -> Result<(Arc<Gateway>, TcpListener, SocketAddr), String> {
     let catalog = Catalog::builtin().map_err(|error| error.to_string())?;
     let health = Arc::new(Health::new(1));
     let environment = Environment::new();
@@ -72,15 +76,19 @@ async fn gateway(simulated: &Simulated) -> Result<(Arc<Gateway>, TcpListener, So
     let text = simulated.configuration() + SHORTER;
     let snapshot = loader.load("the demo", &text).map_err(|error| error.to_string())?;
     let transport = Arc::new(upstream::Upstream::new(upstream::Settings::default()).map_err(|e| e.to_string())?);
-    let gateway = Arc::new(Gateway::new(Arc::new(snapshot), transport, 1)?);
+    let mut gateway = Gateway::new(Arc::new(snapshot), transport, 1)?;
+    if let Some(recorder) = recorder {
+        gateway = gateway.with_history(History { recorder: recorder.clone(), tags: Tags::Loopback });
+    }
+    let gateway = Arc::new(gateway);
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     Ok((gateway, listener, address))
 }
 
-async fn tell(options: &Demo, simulated: &Simulated, address: SocketAddr) -> Result<(), String> {
+async fn tell(options: &Demo, simulated: &Simulated, client: Client) -> Result<(), String> {
     let primary = simulated.primary().ok_or("there is no primary")?.simulator();
-    let client = Arc::new(Client::new(address)?);
+    let client = Arc::new(client);
     let (sender, mut results) = mpsc::channel::<Outcome>(MOST_UNDER_WAY);
     client.learn().await?;
     let mut totals = Totals::default();

@@ -2,10 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use dialect::sse;
+use history::{ClientEnd, ClientPen, Recorder};
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,14 +53,23 @@ pub(crate) struct Client {
     endpoint: Arc<Endpoint>,
     /// What every provider answers to the one question.
     expected: OnceLock<String>,
+    recorder: Option<Arc<dyn Recorder>>,
+    /// Numbers the requests of a history.
+    asked: AtomicU64,
 }
 
 impl Client {
-    /// A client of the gateway at `address`.
-    pub(crate) fn new(address: SocketAddr) -> Result<Self, String> {
+    /// A client of the gateway at `address`, which writes what it sees where there is a recorder.
+    pub(crate) fn new(address: SocketAddr, recorder: Option<Arc<dyn Recorder>>) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&format!("http://{address}/v1")).map_err(|error| error.to_string())?;
         let transport = Upstream::new(Settings::default()).map_err(|error| error.to_string())?;
-        Ok(Self { transport, endpoint: Arc::new(endpoint), expected: OnceLock::new() })
+        Ok(Self {
+            transport,
+            endpoint: Arc::new(endpoint),
+            expected: OnceLock::new(),
+            recorder,
+            asked: AtomicU64::new(0),
+        })
     }
 
     /// Asks once while everybody is well: what is said then is the answer that all others are compared with.
@@ -79,6 +90,13 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert("x-mainstay-trace", HeaderValue::from_static("1"));
+        let pen = self.recorder.clone().map(|recorder| {
+            let id = format!("demo-{:06}", self.asked.fetch_add(1, Ordering::Relaxed));
+            if let Ok(value) = HeaderValue::try_from(id.as_str()) {
+                headers.insert("x-request-id", value);
+            }
+            ClientPen::sent(recorder, &id)
+        });
         let call = Call {
             endpoint: self.endpoint.clone(),
             method: Method::POST,
@@ -96,20 +114,41 @@ impl Client {
             streamed,
             direct: model != "demo",
         };
-        let Ok(reply) = self.transport.send(call).await else { return outcome };
+        let Ok(reply) = self.transport.send(call).await else {
+            if let Some(pen) = pen {
+                pen.end(ClientEnd::Broken);
+            }
+            return outcome;
+        };
+        if let Some(pen) = &pen {
+            pen.head(reply.status.as_u16());
+        }
         let text =
             |name: &str| reply.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned).unwrap_or_default();
         outcome.provider = text("x-mainstay-provider");
         outcome.reason = text("x-mainstay-reason");
         let (body, first_byte) = read(reply.body, started).await;
         outcome.first_byte = first_byte;
-        if !reply.status.is_success() {
-            outcome.end = End::Refused;
-            return outcome;
-        }
-        let heard = if streamed { Heard::of_stream(body) } else { Heard::of_whole(&body) };
+        let heard = match (reply.status.is_success(), streamed) {
+            (false, _) => Heard::default(),
+            (true, true) => Heard::of_stream(body.clone()),
+            (true, false) => Heard::of_whole(&body),
+        };
         outcome.went_on = heard.went_on;
-        outcome.end = heard.judged(|text| self.expected.get_or_init(|| text.to_owned()) == text);
+        outcome.end = match reply.status.is_success() {
+            false => End::Refused,
+            true => heard.judged(|text| self.expected.get_or_init(|| text.to_owned()) == text),
+        };
+        if let Some(mut pen) = pen {
+            pen.body(&body);
+            pen.text(&heard.text);
+            pen.end(match outcome.end {
+                End::Answered | End::Wrong => ClientEnd::Complete,
+                End::Honest => ClientEnd::HonestError,
+                End::Refused => ClientEnd::Refused { status: reply.status.as_u16() },
+                End::CutSilently => ClientEnd::SilentCut,
+            });
+        }
         outcome
     }
 }

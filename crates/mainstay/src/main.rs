@@ -6,6 +6,7 @@ mod demo_client;
 mod explain;
 mod first_run;
 mod history_check;
+mod history_file;
 mod load;
 mod serve;
 mod simulate;
@@ -13,14 +14,21 @@ mod simulated;
 
 use clap::Parser;
 use cli::{Cli, Command, History};
+use history::Recorder;
+use history_file::HistoryFile;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A request makes some hundred small allocations on whichever worker it runs. glibc's per-thread arenas grow and shrink by
 /// system calls under that, which costs a third of the CPU of a small request; this one keeps what it has. Without
 /// transparent huge pages, which would nearly double the memory of a thousand open streams.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the end of a process with a history waits for its tasks to be dropped.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -31,18 +39,40 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime does not start: {error}")),
     };
+    let history = match command.history().map(HistoryFile::open).transpose() {
+        Ok(history) => history,
+        Err(error) => return fail(&error),
+    };
+    let has_gateway = command.has_gateway();
+    if let Some(history) = history.as_ref().filter(|_| has_gateway) {
+        history.begin();
+    }
+    let recorder = history.clone().map(|history| history as Arc<dyn Recorder>);
     let done = match command {
-        Command::Serve(options) => runtime.block_on(serve::run(&options)),
+        Command::Serve(options) => runtime.block_on(serve::run(&options, recorder)),
         Command::Check(options) => explain::check(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Schema => say(&format!("{:#}", config::schema())),
-        Command::Simulate(options) => runtime.block_on(simulate::run(&options)),
+        Command::Simulate(options) => runtime.block_on(simulate::run(&options, recorder)),
         Command::History(History::Check(options)) => history_check::run(&options),
-        Command::Demo(options) => runtime.block_on(demo::run(&options)),
+        Command::Demo(options) => runtime.block_on(demo::run(&options, recorder)),
     };
     // Connections that outlived the drain are dropped with the runtime rather than waited for.
-    runtime.shutdown_background();
-    match done {
+    let ended = match history {
+        None => {
+            runtime.shutdown_background();
+            Ok(())
+        }
+        Some(history) => {
+            // What is dropped with them belongs to the history.
+            runtime.shutdown_timeout(LAST_WORDS);
+            if has_gateway && done.is_ok() {
+                history.drained();
+            }
+            history.close()
+        }
+    };
+    match done.and(ended) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
     }

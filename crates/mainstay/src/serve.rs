@@ -5,8 +5,9 @@ use crate::load::{Origin, Source};
 use crate::simulated::Simulated;
 use crate::{first_run, say};
 use config::Snapshot;
-use gateway::Gateway;
 use gateway::server::{self, ShutdownTimes};
+use gateway::{Gateway, History, Tags};
+use history::Recorder;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,11 +19,11 @@ use upstream::{ProxySettings, Settings, Transport, Upstream};
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Starts the gateway and runs it to the end of the process.
-pub(crate) async fn run(options: &Serve) -> Result<(), String> {
+pub(crate) async fn run(options: &Serve, recorder: Option<Arc<dyn Recorder>>) -> Result<(), String> {
     let mut source = Source::find(&options.configured)?;
     let simulated = match &source.origin {
         Origin::Simulated(_) => {
-            let simulated = Simulated::start().await?;
+            let simulated = Simulated::start(recorder.as_ref()).await?;
             source.origin = Origin::Simulated(simulated.configuration());
             Some(simulated)
         }
@@ -39,7 +40,12 @@ pub(crate) async fn run(options: &Serve) -> Result<(), String> {
         drain: snapshot.drain,
         slow_reader: snapshot.limits.caller_idle,
     };
-    let gateway = Arc::new(Gateway::new(snapshot.clone(), transport(&source)?, fastrand::u64(..))?);
+    let mut gateway = Gateway::new(snapshot.clone(), transport(&source)?, fastrand::u64(..))?;
+    if let Some(recorder) = recorder {
+        let tags = if options.tag_attempts { Tags::All } else { Tags::Loopback };
+        gateway = gateway.with_history(History { recorder, tags });
+    }
+    let gateway = Arc::new(gateway);
     // Before anybody can know that the process runs: a signal without its handler ends it.
     let stop = stop_signal()?;
     let hangup = signal(SignalKind::hangup()).map_err(|error| format!("signals cannot be handled: {error}"))?;

@@ -3,17 +3,19 @@
 use crate::cli::Simulate;
 use crate::explain::dialect_named;
 use crate::say;
+use history::Recorder;
 use simulator::{FaultKind, FaultRule, Injection, Pace, Provider, ProxyOptions, ServeOptions};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use upstream::{Endpoint, ProxySettings, Settings, Upstream};
 
 /// Runs until it is stopped.
-pub(crate) async fn run(options: &Simulate) -> Result<(), String> {
+pub(crate) async fn run(options: &Simulate, recorder: Option<Arc<dyn Recorder>>) -> Result<(), String> {
     let faults = faults(options)?;
     match &options.upstream {
         Some(upstream) => in_front_of(upstream, options, faults).await,
-        None => alone(options, faults).await,
+        None => alone(options, faults, recorder).await,
     }
 }
 
@@ -31,13 +33,16 @@ fn faults(options: &Simulate) -> Result<Vec<FaultRule>, String> {
         .collect()
 }
 
-async fn alone(options: &Simulate, faults: Vec<FaultRule>) -> Result<(), String> {
+async fn alone(options: &Simulate, faults: Vec<FaultRule>, recorder: Option<Arc<dyn Recorder>>) -> Result<(), String> {
     let dialect = dialect_named(&options.dialect)?;
     let mut provider = Provider::new("simulated", dialect).at_pace(Pace::default()).failing(faults);
     provider.behaviour.seed = options.seed;
     let serve = ServeOptions { host: options.listen.ip(), port: options.listen.port(), providers: vec![provider] };
     let serving =
         simulator::serve(serve).await.map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    for (server, recorder) in serving.servers.iter().zip(recorder.iter().cycle()) {
+        server.simulator().write_history(recorder.clone());
+    }
     let address = serving.servers.first().map_or(options.listen, simulator::Server::address);
     say(&format!("a simulated {dialect} provider listens on http://{address}"))?;
     stopped().await
@@ -72,5 +77,10 @@ async fn in_front_of(upstream: &str, options: &Simulate, faults: Vec<FaultRule>)
 }
 
 async fn stopped() -> Result<(), String> {
-    tokio::signal::ctrl_c().await.map_err(|error| format!("signals cannot be handled: {error}"))
+    let told = |error| format!("signals cannot be handled: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(told)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(told),
+        _ = terminate.recv() => Ok(()),
+    }
 }

@@ -3,8 +3,10 @@
 //! They say the same to the same prompt, so that one can go on where another broke off; who served is in the headers.
 
 use canon::DialectName;
+use history::Recorder;
 use simulator::{Answer, Pace, Provider, ServeOptions, Server, Serving};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name, dialect and the path its base URL ends with.
@@ -21,7 +23,7 @@ pub(crate) struct Simulated {
 
 impl Simulated {
     /// Starts them on free ports of the loopback address.
-    pub(crate) async fn start() -> Result<Self, String> {
+    pub(crate) async fn start(recorder: Option<&Arc<dyn Recorder>>) -> Result<Self, String> {
         let pace = Pace { first_token: Duration::from_millis(15), interval: Duration::from_millis(2), tokens: 24 };
         let providers = PROVIDERS.map(|(name, dialect, _)| {
             let provider = Provider::new(name, dialect).at_pace(pace.clone()).answering(Answer::of_prompt());
@@ -30,6 +32,9 @@ impl Simulated {
         let serving = simulator::serve(ServeOptions::local(providers.into()))
             .await
             .map_err(|error| format!("the simulated providers do not start: {error}"))?;
+        for (server, recorder) in serving.servers.iter().zip(recorder.into_iter().cycle()) {
+            server.simulator().write_history(recorder.clone());
+        }
         Ok(Self { serving })
     }
 

@@ -1,9 +1,9 @@
-//! `history check` over logs of three writers.
+//! `history check` over logs of three writers, and the logs that processes write.
 
-use crate::process::{folder, mainstay, run, text};
-use std::io::Write;
+use crate::process::{Running, folder, holds, mainstay, run, text};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 const GATEWAY: &str = r#"{"at":1,"gateway":{"started":{}}}
 {"at":20,"id":"r1","gateway":{"received":{}}}
@@ -76,4 +76,36 @@ fn an_unreadable_line_and_a_missing_file_are_named() {
     assert!(text(&output.stderr).contains("client.log:4: "), "{}", text(&output.stderr));
     let output = run(&folder, &["history", "check", "nowhere.log"]);
     assert!(text(&output.stderr).contains("nowhere.log: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_a_gateway_and_a_simulated_provider_write_fits_together() {
+    let folder = folder();
+    let log = folder.join("simulator.log");
+    let options = ["simulate", "--listen", "127.0.0.1:0", "--history", log.to_str().unwrap()];
+    let mut simulator = mainstay(&folder, &options).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(simulator.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let address = first.trim().rsplit("http://").next().unwrap();
+    let yaml = format!(
+        "providers:\n  sim: {{ dialect: openai-chat, base_url: \"http://{address}/v1\", keys: [sk-1] }}\n\
+         models:\n  chat: {{ targets: [sim/m] }}\ndrain_accept: 0s\n"
+    );
+    let mut gateway = Running::start_with(&["--listen", "127.0.0.1:0", "--history", "gateway.log"], &yaml);
+    for _ in 0..3 {
+        assert_eq!(gateway.ask("chat").status, 200);
+    }
+    assert_eq!(gateway.ask("nothing").status, 404);
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended(), Some(0));
+    let id = simulator.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(holds(|| simulator.try_wait().unwrap().is_some()), "it ends");
+    let gateway_log = gateway.file.with_file_name("gateway.log");
+    let output = run(&folder, &["history", "check", gateway_log.to_str().unwrap(), log.to_str().unwrap()]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("4 requests, 3 answered") && said.contains("3 attempts by providers"), "{said}");
+    let written = std::fs::read_to_string(gateway_log).unwrap();
+    assert!(!written.contains("Hello") && !written.contains("sk-1"), "no word of a prompt, no key: {written}");
 }

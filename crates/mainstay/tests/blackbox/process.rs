@@ -63,10 +63,15 @@ impl Running {
 
     /// Starts it with this configuration, on this address.
     pub(crate) fn start_on(listen: &str, yaml: &str) -> Self {
+        Self::start_with(&["--listen", listen], yaml)
+    }
+
+    /// Starts it with this configuration and these options.
+    pub(crate) fn start_with(options: &[&str], yaml: &str) -> Self {
         let folder = folder();
         let file = folder.join("mainstay.yaml");
         std::fs::write(&file, yaml).unwrap();
-        let mut child = mainstay(&folder, &["serve", "--listen", listen])
+        let mut child = mainstay(&folder, &[&["serve"], options].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
