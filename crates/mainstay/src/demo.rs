@@ -271,7 +271,9 @@ mod tests {
 
     fn told(outcomes: &[Outcome]) -> String {
         let mut totals = Totals::default();
-        outcomes.iter().for_each(|outcome| totals.add(outcome));
+        for outcome in outcomes {
+            totals.add(outcome);
+        }
         totals.summary(outcomes.len() as u64)
     }
 

@@ -160,6 +160,26 @@ class Stack {
     }
   }
 
+  /** Runs `body` with a model whose first target breaks off so, once, and whose second says the same. */
+  async whileBreaking(primary, fallback, fault, answer, body) {
+    const [first, second] = [this.bad[primary].url, this.up[fallback].url];
+    const behave = (url, behaviour) => fetchJson(`${url}/__sim/behaviour`, behaviour);
+    const journal = () => fetchJson(`${first}/__sim/journal`);
+    try {
+      // At this pace the first words have been passed on when the break comes.
+      await behave(first, { answer, pace: { first_token: "0s", interval: "1ms" }, faults: [{ fault }] });
+      await behave(second, { answer, pace: { first_token: "0s", interval: "0s" } });
+      const earlier = (await journal()).length;
+      const heard = await body(`bad-${primary}-then-${fallback}`);
+      const made = (await journal()).slice(earlier).map((entry) => entry.faults);
+      if (made.length !== 1 || made[0][0] !== fault) throw new Error(`the first target: ${JSON.stringify(made)}`);
+      return heard;
+    } finally {
+      await behave(first, {});
+      await behave(second, {});
+    }
+  }
+
   /** How many calls named this model. */
   async calls(upstream, model) {
     const journal = await fetchJson(`${this.bad[upstream].url}/__sim/journal`);
