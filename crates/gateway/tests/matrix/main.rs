@@ -8,8 +8,10 @@
 
 mod cell;
 mod expected;
+#[path = "../support/seen.rs"]
 mod seen;
 mod sequence;
+#[path = "../support/wire.rs"]
 mod wire;
 
 use canon::DialectName;

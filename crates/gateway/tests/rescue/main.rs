@@ -7,6 +7,7 @@ mod support;
 
 mod answers;
 mod limits;
+#[path = "../support/heard.rs"]
 mod read;
 #[path = "../../../rescue/tests/laws/recorded.rs"]
 mod recorded;

@@ -155,6 +155,9 @@ fn anthropic(answer: &Answer, heard: &mut Heard) {
                 }
             }
             "message_delta" => {
+                if heard.finish.is_some() {
+                    heard.oddities.push(format!("a second finish: {data}"));
+                }
                 heard.finish = str_of(&event["delta"]["stop_reason"]);
                 let usage = &event["usage"];
                 let count = |name: &str| usage[name].as_u64().unwrap_or_default();
@@ -197,9 +200,9 @@ fn gemini(answer: &Answer, heard: &mut Heard) {
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             let text = part["text"].as_str().unwrap_or_default();
             if part["thought"] == true {
-                heard.reasoning.push_str(text)
+                heard.reasoning.push_str(text);
             } else {
-                heard.text.push_str(text)
+                heard.text.push_str(text);
             }
             if let Some(call) = part.get("functionCall") {
                 heard.calls.push((call["name"].as_str().unwrap().to_owned(), call["args"].to_string()));

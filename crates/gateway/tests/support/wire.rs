@@ -94,10 +94,20 @@ impl Ask<'_> {
 
 /// Asks, and reads until the connection is closed. `None`: it was not closed within the limit.
 pub(crate) async fn ask(address: SocketAddr, ask: &Ask<'_>, limit: Duration) -> Option<std::io::Result<Response>> {
-    tokio::time::timeout(limit, exchange(address, ask)).await.ok()
+    ask_and_tell(address, ask, limit, || ()).await
 }
 
-async fn exchange(address: SocketAddr, ask: &Ask<'_>) -> std::io::Result<Response> {
+/// The same; `begun` is called when the first bytes of the answer are here.
+pub(crate) async fn ask_and_tell(
+    address: SocketAddr,
+    ask: &Ask<'_>,
+    limit: Duration,
+    begun: impl FnOnce(),
+) -> Option<std::io::Result<Response>> {
+    tokio::time::timeout(limit, exchange(address, ask, begun)).await.ok()
+}
+
+async fn exchange(address: SocketAddr, ask: &Ask<'_>, begun: impl FnOnce()) -> std::io::Result<Response> {
     let body = ask.body().to_string();
     let mut head = format!(
         "POST {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
@@ -113,6 +123,8 @@ async fn exchange(address: SocketAddr, ask: &Ask<'_>) -> std::io::Result<Respons
     socket.write_all(head.as_bytes()).await?;
     socket.write_all(body.as_bytes()).await?;
     let mut answer = Vec::new();
+    socket.read_buf(&mut answer).await?;
+    begun();
     socket.read_to_end(&mut answer).await?;
     read(&answer).ok_or_else(|| std::io::Error::other("the answer has no HTTP head"))
 }
