@@ -59,7 +59,7 @@ def fetch(url, body=None):
 class Process:
     """One process of the binary, ready when its probe answers."""
 
-    def __init__(self, folder, name, arguments, probe):
+    def __init__(self, folder, name, arguments, probe, variables=None):
         self.name = name
         self.log = Path(folder, f"{name}.log")
         with self.log.open("wb") as log:
@@ -69,7 +69,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=environment(),
+                env=environment() if variables is None else variables,
             )
         self.probe = probe
 
