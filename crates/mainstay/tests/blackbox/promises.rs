@@ -3,11 +3,15 @@
 use std::path::Path;
 
 /// Where the document's short paths begin.
-const ROOTS: [(&str, &str); 6] = [
+const ROOTS: [(&str, &str); 10] = [
     ("conduct/", "gateway/tests/conduct/"),
     ("essentials/", "gateway/tests/essentials/"),
     ("matrix/", "gateway/tests/matrix/"),
+    ("faults/", "gateway/tests/faults/"),
+    ("rescue/", "gateway/tests/rescue/"),
+    ("reuse/", "gateway/tests/reuse/"),
     ("machine/", "routing/tests/machine/"),
+    ("laws/", "rescue/tests/laws/"),
     ("breaker.rs", "health/tests/breaker.rs"),
     ("blackbox/", "mainstay/tests/blackbox/"),
 ];
@@ -23,6 +27,12 @@ fn every_test_that_a_promise_names_exists() {
         let (short, long) = ROOTS.iter().find(|(short, _)| file.starts_with(short)).unwrap_or_else(|| panic!("{file}"));
         let source = std::fs::read_to_string(crates.join(file.replacen(short, long, 1))).unwrap();
         assert!(source.contains(&format!("fn {test}(")), "{file} has no test `{test}`");
+    }
+    let in_python: Vec<(&str, &str)> = document.split('`').filter_map(|quoted| quoted.split_once(".py::")).collect();
+    assert!(!in_python.is_empty());
+    for (file, test) in in_python {
+        let source = std::fs::read_to_string(crates.join(format!("../{file}.py"))).unwrap();
+        assert!(source.contains(&format!("def {test}(")), "{file}.py has no test `{test}`");
     }
 }
 
