@@ -202,9 +202,9 @@ impl Witness {
         lock(&self.shown).feed(bytes, &mut |read| self.released(&read));
     }
 
-    /// All of it left.
-    fn has_left(&self) {
-        lock(&self.shown).end(&mut |read| self.released(&read));
+    /// All of it left; says whether it was whole.
+    fn has_left(&self) -> bool {
+        lock(&self.shown).end(&mut |read| self.released(&read))
     }
 
     fn released(&self, read: &Read<'_>) {
@@ -213,13 +213,13 @@ impl Witness {
         }
     }
 
-    /// Another exchange's answer was handed over to its end, which is a true one or not.
-    pub(crate) fn shared(&self, complete: bool) {
+    /// Another exchange's answer was handed over to its end: a true one, or an error event.
+    pub(crate) fn shared(&self) {
         if self.pen.is_decided() {
             return;
         }
-        self.has_left();
-        self.pen.decided(if complete { GatewayEnd::Answered } else { GatewayEnd::EndedHonestly });
+        let is_whole = self.has_left();
+        self.pen.decided(if is_whole { GatewayEnd::Answered } else { GatewayEnd::EndedHonestly });
     }
 
     /// The response is on its way: whole answers and refusals leave now.
@@ -438,6 +438,8 @@ enum Reading {
         usage: Usage,
         /// The events are elements of one JSON array.
         as_array: bool,
+        /// Its end was read.
+        ended: bool,
     },
     /// An answer that is read when it is whole.
     Whole { dialect: DialectName, profile: Profile, bytes: BytesMut },
@@ -446,7 +448,7 @@ enum Reading {
 impl Reading {
     fn stream(dialect: DialectName, profile: &Profile, as_array: bool) -> Self {
         let codec = outbound(dialect).stream_decoder(profile);
-        Self::Stream { decoder: Decoder::new(LONGEST), codec, usage: Usage::default(), as_array }
+        Self::Stream { decoder: Decoder::new(LONGEST), codec, usage: Usage::default(), as_array, ended: false }
     }
 
     fn whole(dialect: DialectName, profile: &Profile) -> Self {
@@ -456,11 +458,11 @@ impl Reading {
     fn feed(&mut self, data: &Bytes, tell: &mut dyn FnMut(Read<'_>)) {
         match self {
             Self::Nothing => {}
-            Self::Stream { decoder, codec, usage, as_array } => {
+            Self::Stream { decoder, codec, usage, as_array, ended } => {
                 tell(Read::Text(""));
                 let frames = if *as_array { elements(data) } else { whole_frames(decoder, data) };
                 for frame in frames {
-                    events(codec.as_mut(), &frame, usage, tell);
+                    *ended |= events(codec.as_mut(), &frame, usage, tell);
                 }
             }
             Self::Whole { bytes, .. } if bytes.len() + data.len() <= LONGEST => bytes.extend_from_slice(data),
@@ -468,19 +470,26 @@ impl Reading {
         }
     }
 
-    /// The answer ended. Some providers leave out the blank line that closes their last event.
-    fn end(&mut self, tell: &mut dyn FnMut(Read<'_>)) {
+    /// The answer ended; says whether as a whole one does. What comes in one piece is whole. Some providers leave out the
+    /// blank line that closes their last event, and some have no terminator.
+    fn end(&mut self, tell: &mut dyn FnMut(Read<'_>)) -> bool {
         match std::mem::replace(self, Self::Nothing) {
-            Self::Nothing => {}
-            Self::Stream { decoder, mut codec, mut usage, .. } => {
+            Self::Nothing => true,
+            Self::Stream { decoder, mut codec, mut usage, mut ended, .. } => {
                 let mut last = decoder.residue().to_vec();
                 last.extend_from_slice(b"\n\n");
                 let (frames, _) = sse::frames(last.into());
                 for frame in frames {
-                    events(codec.as_mut(), &frame, &mut usage, tell);
+                    ended |= events(codec.as_mut(), &frame, &mut usage, tell);
                 }
+                let mut last = Vec::new();
+                codec.end(b"", &mut last);
+                ended | told(&last, &mut usage, tell)
             }
-            Self::Whole { dialect, profile, bytes } => whole(dialect, &profile, &bytes, tell),
+            Self::Whole { dialect, profile, bytes } => {
+                whole(dialect, &profile, &bytes, tell);
+                true
+            }
         }
     }
 }
@@ -509,20 +518,28 @@ fn elements(data: &Bytes) -> Vec<Frame> {
     sse::frames(all.freeze()).0
 }
 
-fn events(codec: &mut dyn StreamDecoder, frame: &Frame, usage: &mut Usage, tell: &mut dyn FnMut(Read<'_>)) {
+/// Tells of an event; `true` = it ends the answer as it should.
+fn events(codec: &mut dyn StreamDecoder, frame: &Frame, usage: &mut Usage, tell: &mut dyn FnMut(Read<'_>)) -> bool {
     let mut events = Vec::new();
     // A malformed event is left out by the gateway too.
     let _ = codec.decode(frame, &mut events);
-    for event in &events {
+    told(&events, usage, tell)
+}
+
+fn told(events: &[Event], usage: &mut Usage, tell: &mut dyn FnMut(Read<'_>)) -> bool {
+    let mut ended = false;
+    for event in events {
         match event {
             Event::Text { candidate: 0, text, .. } => tell(Read::Text(text)),
             Event::Usage(more) => {
                 usage.update(more);
                 tell(Read::Usage(usage));
             }
+            Event::Finish { .. } | Event::PromptBlocked(_) | Event::Done => ended = true,
             _ => {}
         }
     }
+    ended
 }
 
 fn whole(dialect: DialectName, profile: &Profile, bytes: &[u8], tell: &mut dyn FnMut(Read<'_>)) {

@@ -135,9 +135,10 @@ impl Client {
             (true, false) => Heard::of_whole(&body),
         };
         outcome.went_on = heard.went_on;
-        outcome.end = match reply.status.is_success() {
-            false => End::Refused,
-            true => heard.judged(|text| self.expected.get_or_init(|| text.to_owned()) == text),
+        outcome.end = if reply.status.is_success() {
+            heard.judged(|text| self.expected.get_or_init(|| text.to_owned()) == text)
+        } else {
+            End::Refused
         };
         if let Some(mut pen) = pen {
             pen.body(&body);

@@ -298,7 +298,7 @@ impl Participant {
         loop {
             match inner.tape.read(self.reader) {
                 Read::Piece(bytes) => return Poll::Ready(Piece::Next(bytes)),
-                Read::Ended(end) => return Poll::Ready(Piece::End { complete: end == End::Complete }),
+                Read::Ended(_) => return Poll::Ready(Piece::End),
                 Read::Lost => return Poll::Ready(Piece::Lost),
                 Read::AtHead => {}
             }
@@ -338,7 +338,7 @@ impl Drop for Participant {
 
 enum Piece {
     Next(Bytes),
-    End { complete: bool },
+    End,
     Lost,
 }
 
@@ -363,19 +363,11 @@ impl SharedBody {
         self.keeper = Keeper::new(witness);
     }
 
-    /// This caller has all it will get of the answer, and knows whether that is whole.
-    fn ended(&self, complete: bool) {
+    /// This caller has all it will get of the answer.
+    fn ended(&self) {
         if let Some(witness) = self.keeper.witness() {
-            // What came in one piece is whole, wherever it came from.
-            witness.shared(complete || !self.is_stream());
+            witness.shared();
         }
-    }
-
-    /// Whether this caller has read everything, and whether that is the whole answer.
-    fn has_read_all(&self) -> Option<bool> {
-        let participant = self.participant.as_ref()?;
-        let inner = lock(&participant.flight.inner);
-        inner.tape.has_read_all(participant.reader).then(|| inner.tape.ended() == Some(End::Complete))
     }
 
     /// Whether it is a stream of events.
@@ -424,8 +416,8 @@ impl Body for SharedBody {
         let Some(participant) = &mut self.participant else { return Poll::Ready(None) };
         let bytes = match std::task::ready!(participant.poll_piece(cx)) {
             Piece::Next(bytes) => bytes,
-            Piece::End { complete } => {
-                self.ended(complete);
+            Piece::End => {
+                self.ended();
                 self.participant = None;
                 return Poll::Ready(None);
             }
@@ -439,10 +431,8 @@ impl Body for SharedBody {
         if let Some(witness) = self.keeper.witness() {
             witness.handed_over(&bytes);
             // Nobody may poll to the end of what is known to be over.
-            match (&self.participant, self.has_read_all()) {
-                (None, _) => self.ended(false),
-                (Some(_), Some(complete)) => self.ended(complete),
-                (Some(_), None) => {}
+            if self.is_end_stream() {
+                self.ended();
             }
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))

@@ -5,19 +5,67 @@ use crate::support;
 use bytes::Bytes;
 use canon::DialectName;
 use fastrand::Rng;
-use gateway::{Gateway, GatewayBody};
+use gateway::Gateway;
 use history::{ClientEnd, ClientPen, Recorder};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use upstream::{Call, Endpoint, Transport, Upstream};
+
+/// Where a gateway is asked.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// In memory.
+    Direct(Rc<Gateway>),
+    /// Behind a socket.
+    Socket { client: Rc<Upstream>, endpoint: Arc<Endpoint> },
+}
+
+/// A body, wherever it comes from; `None` = the connection broke.
+type Answer = Pin<Box<dyn Body<Data = Bytes, Error = ()>>>;
+
+impl Door {
+    async fn ask(&self, request: Request<Bytes>) -> Result<(u16, Answer), ()> {
+        match self {
+            Self::Direct(gateway) => {
+                let response = gateway.handle(request.map(Full::new)).await;
+                let (parts, body) = response.into_parts();
+                Ok((parts.status.as_u16(), Box::pin(body.map_err(|never| match never {}))))
+            }
+            Self::Socket { client, endpoint } => {
+                let (parts, body) = request.into_parts();
+                let call = Call {
+                    endpoint: endpoint.clone(),
+                    method: parts.method,
+                    path: parts.uri.to_string(),
+                    headers: parts.headers,
+                    body,
+                    connect: Duration::from_secs(3),
+                };
+                let reply = client.send(call).await.map_err(drop)?;
+                Ok((reply.status.as_u16(), Box::pin(reply.body.map_err(drop))))
+            }
+        }
+    }
+
+    /// How long a caller thinks between two requests, in milliseconds.
+    fn pause(&self) -> u64 {
+        match self {
+            Self::Direct(_) => 300,
+            Self::Socket { .. } => 20,
+        }
+    }
+}
 
 /// A caller who asks one request after the other.
 pub(crate) struct Caller {
-    pub(crate) gateway: Rc<Gateway>,
+    pub(crate) door: Door,
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) rng: Rng,
     pub(crate) name: String,
@@ -27,7 +75,7 @@ pub(crate) struct Caller {
 struct Asked {
     dialect: DialectName,
     form: Form,
-    request: Request<Full<Bytes>>,
+    request: Request<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +102,7 @@ impl Caller {
             let pen = ClientPen::sent(self.recorder.clone(), &id);
             // A pen that is dropped has hung up.
             let _hung_up = tokio::time::timeout(patience, self.ask(asked, pen)).await;
-            tokio::time::sleep(Duration::from_millis(self.rng.u64(0..300))).await;
+            tokio::time::sleep(Duration::from_millis(self.rng.u64(0..self.door.pause()))).await;
         }
     }
 
@@ -65,27 +113,44 @@ impl Caller {
             (2, DialectName::Gemini) => Form::Array,
             _ => Form::Events,
         };
-        let mut body = support::body(dialect, &format!("Tell me of number {}: {id}", self.rng.u32(0..1000)));
+        // Few questions are asked of the model whose answers are shared, so that there is something to share.
+        let is_shared = self.rng.u32(0..5) == 0;
+        let (model, text) = if is_shared {
+            ("shared", format!("Tell me of number {}", self.rng.u32(0..8)))
+        } else {
+            let unusual = self.rng.u32(0..20);
+            let model = ["unknown", "lonely"].get(unusual as usize).copied().unwrap_or("chat");
+            (model, format!("Tell me of number {}: {id}", self.rng.u32(0..1000)))
+        };
+        let mut body = support::body(dialect, &text);
+        if dialect != DialectName::Gemini {
+            body["model"] = json!(model);
+        }
         match self.rng.u32(0..40) {
             0 => body["messages"] = json!("no list"),
-            1 if dialect != DialectName::Gemini => body["model"] = json!("unknown"),
-            2 | 3 if dialect != DialectName::Gemini => body["model"] = json!("lonely"),
-            4..=6 => tools(dialect, &mut body),
-            7 if dialect == DialectName::OpenaiChat => body["stream_options"] = json!({"include_usage": true}),
+            1..=3 => tools(dialect, &mut body),
+            4 if dialect == DialectName::OpenaiChat && form == Form::Events => {
+                body["stream_options"] = json!({"include_usage": true});
+            }
             _ => {}
         }
-        if form != Form::Events {
-            body.as_object_mut().unwrap().remove("stream_options");
-        }
-        let mut request = support::request(dialect, body, form != Form::Whole);
-        if form == Form::Array {
-            *request.uri_mut() = "/v1beta/models/chat:streamGenerateContent".parse().unwrap();
-        }
+        let streams = form != Form::Whole;
+        let path = match form {
+            Form::Array => "/v1beta/models/chat:streamGenerateContent",
+            Form::Events | Form::Whole => support::path(dialect, streams),
+        };
+        let bytes = support::bytes(dialect, body, streams);
+        let mut request = Request::post(path.replace("/chat:", &format!("/{model}:"))).body(bytes).unwrap();
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
         let headers = request.headers_mut();
         headers.insert("x-request-id", HeaderValue::try_from(id).unwrap());
         match self.rng.u32(0..20) {
             0 => drop(headers.insert("x-mainstay-timeout", HeaderValue::from_static("700ms"))),
             1 => drop(headers.insert("x-mainstay-trace", HeaderValue::from_static("1"))),
+            2 => {
+                let key = format!("key-{}", self.rng.u32(0..20));
+                headers.insert("idempotency-key", HeaderValue::try_from(key).unwrap());
+            }
             _ => {}
         }
         Asked { dialect, form, request }
@@ -93,10 +158,12 @@ impl Caller {
 
     async fn ask(&mut self, asked: Asked, mut pen: ClientPen) {
         let Asked { dialect, form, request } = asked;
-        let response = self.gateway.handle(request).await;
-        let status = response.status().as_u16();
+        let Ok((status, body)) = self.door.ask(request).await else { return pen.end(ClientEnd::Broken) };
         pen.head(status);
-        let body = self.read(response, &mut pen, dialect, form).await;
+        let (body, is_broken) = self.read(body, &mut pen, (status == 200).then_some((dialect, form))).await;
+        if is_broken {
+            return pen.end(ClientEnd::Broken);
+        }
         if status != 200 {
             pen.text("");
             return pen.end(ClientEnd::Refused { status });
@@ -112,25 +179,23 @@ impl Caller {
         });
     }
 
-    /// Reads to the end, at the caller's own pace.
+    /// Reads to the end, at the caller's own pace, and says whether the connection broke before it.
     async fn read(
         &mut self,
-        response: Response<GatewayBody>,
+        mut body: Answer,
         pen: &mut ClientPen,
-        dialect: DialectName,
-        form: Form,
-    ) -> Vec<u8> {
-        let is_answer = response.status().is_success();
-        let mut body = response.into_body();
+        answer: Option<(DialectName, Form)>,
+    ) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         let mut told = 0;
         let is_slow = self.rng.u32(0..10) == 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return (all, true) };
             let Ok(data) = frame.into_data() else { continue };
             pen.body(&data);
             all.extend_from_slice(&data);
             // Told as it comes, so that a caller who hangs up has told what it had.
-            if is_answer && form != Form::Whole {
+            if let Some((dialect, form)) = answer.filter(|(_, form)| *form != Form::Whole) {
                 let seen = see(dialect, form, &all);
                 pen.text(&seen.text[told..]);
                 told = seen.text.len();
@@ -139,7 +204,7 @@ impl Caller {
                 tokio::time::sleep(Duration::from_millis(self.rng.u64(0..200))).await;
             }
         }
-        all
+        (all, false)
     }
 }
 
