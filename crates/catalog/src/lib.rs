@@ -16,9 +16,11 @@ mod load;
 mod provider;
 mod quirks;
 mod raw;
+mod refusal;
 
 pub use errors::{ErrorMap, Signal};
 pub use load::{Catalog, CatalogError};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;
 pub use raw::{HintUse, ModelRow, RawProvider, Rule, StatusRange};
+pub use refusal::Refusals;

@@ -4,6 +4,7 @@ use crate::errors::ErrorMap;
 use crate::provider::{Auth, Provider};
 use crate::quirks::Quirks;
 use crate::raw::{ModelRow, RawProvider, Rule};
+use crate::refusal::Refusals;
 use canon::DialectName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ struct CommonData {
     request_headers: Vec<String>,
     response_headers: Vec<String>,
     errors: Vec<Rule>,
+    refusals: Refusals,
 }
 
 /// The shipped providers, and the data that rows are resolved against.
@@ -155,6 +157,7 @@ impl Catalog {
             models_path: row.models_path.or(of_dialect.models_path),
             profile,
             error_map: Arc::new(ErrorMap::new(rules.into_iter().flatten())),
+            refusals: self.common.refusals.with(row.refusals.unwrap_or_default()),
             models: row.models.unwrap_or_default(),
             quirks,
         };
@@ -197,6 +200,7 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
         errors_like: over.errors_like.or(kept.errors_like),
         // The user's rules come first: the first that matches decides.
         errors: appended(over.errors, kept.errors),
+        refusals: appended(kept.refusals, over.refusals),
         // The user's models come last: the last that matches wins.
         models: appended(kept.models, over.models),
     }

@@ -4,6 +4,7 @@ use crate::errors::ErrorMap;
 use crate::glob;
 use crate::quirks::Quirks;
 use crate::raw::ModelRow;
+use crate::refusal::Refusals;
 use canon::{DialectName, Usage};
 use dialect::profile::{Continuation, Profile};
 use schemars::JsonSchema;
@@ -50,6 +51,8 @@ pub struct Provider {
     pub profile: Profile,
     /// What its errors mean: its own rules, then its dialect's, then what the status alone says.
     pub error_map: Arc<ErrorMap>,
+    /// What its refusals begin with, whichever the model.
+    pub refusals: Refusals,
     /// What is known of its models, by id or pattern.
     pub models: Vec<ModelRow>,
     pub(crate) quirks: Quirks,
@@ -144,6 +147,12 @@ impl Provider {
     /// Ids of the rows that name exactly one model, in the order they are written.
     pub fn model_ids(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(|row| row.id.as_str()).filter(|id| glob::is_exact(id))
+    }
+
+    /// The phrase that this beginning of an answer of a model is a refusal by; `None` = it is none that is known.
+    pub fn refusal(&self, model: &str, beginning: &str) -> Option<&str> {
+        let rows = self.models.iter().filter(|row| glob::matches(&row.id, model));
+        self.refusals.phrase_of(beginning, rows.flat_map(|row| &row.refusals))
     }
 
     /// Whether a header of the caller (lower case) may cross to this provider.

@@ -43,6 +43,9 @@ pub struct RawProvider {
     pub errors_like: Option<String>,
     /// What the provider's errors mean, most specific first; tried before the shipped rules.
     pub errors: Option<Vec<Rule>>,
+    /// Phrases that begin a refusal of any of its models, added to the shipped ones; `*` stands for any run. Looked for
+    /// where a model has `checks: { refusal: on }`.
+    pub refusals: Option<Vec<String>>,
     /// What is known of its models.
     pub models: Option<Vec<ModelRow>>,
 }
@@ -69,6 +72,9 @@ pub struct ModelRow {
     pub reasoning_model: Option<bool>,
     /// The day the provider withdraws it: `2026-12-11`.
     pub retires: Option<String>,
+    /// Phrases that begin a refusal of this model.
+    #[serde(default)]
+    pub refusals: Vec<String>,
     /// Deviations over the provider's own.
     #[serde(default)]
     pub quirks: Quirks,

@@ -5,6 +5,7 @@
 
 mod error;
 mod load;
+mod quality;
 mod raw;
 mod reuse;
 mod snapshot;

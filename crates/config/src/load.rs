@@ -6,12 +6,13 @@ use crate::raw::{
     RawTarget,
 };
 use crate::raw::{RawHealth, RawTimeouts};
+use crate::quality;
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Provider, RawProvider};
 use health::{BreakerSettings, Health};
-use routing::{ClassPolicy, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts};
+use routing::{ClassPolicy, Evaluate, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
@@ -115,6 +116,7 @@ impl Build<'_> {
             let defaults = Defaults { timeouts: &raw.timeouts, coalesce: raw.coalesce, queue: raw.queue };
             self.model(&mut snapshot, &name, &model, &defaults)?;
         }
+        self.check_evaluators(&snapshot)?;
         Ok(snapshot)
     }
 
@@ -264,6 +266,8 @@ impl Build<'_> {
                 RawProbe::Off => ProbeMode::Off,
             },
             rescue: rescue(raw.rescue),
+            checks: quality::checks(raw.checks),
+            evaluate: self.evaluate(name, raw)?,
         };
         let mut targets = Vec::new();
         let mut ids = HashSet::new();
@@ -279,6 +283,23 @@ impl Build<'_> {
             targets.push(Arc::new(target));
         }
         snapshot.add(name, settings, self.reuse(name, raw, defaults)?, targets);
+        Ok(())
+    }
+
+    fn evaluate(&self, name: &str, raw: &RawModel) -> Result<Option<Arc<Evaluate>>, ConfigError> {
+        let Some(raw) = &raw.evaluate else { return Ok(None) };
+        let evaluate = quality::evaluate(raw).map_err(|message| self.at(&["models", name, "evaluate"], &message))?;
+        Ok(Some(Arc::new(evaluate)))
+    }
+
+    /// Whoever is to score answers must be a model, which is known when all of them are.
+    fn check_evaluators(&self, snapshot: &Snapshot) -> Result<(), ConfigError> {
+        for model in snapshot.models() {
+            let Some(evaluate) = &model.settings.evaluate else { continue };
+            if let Err(unknown) = snapshot.resolve(&evaluate.model) {
+                return Err(self.at(&["models", &model.name, "evaluate"], &unknown.to_string()));
+            }
+        }
         Ok(())
     }
 

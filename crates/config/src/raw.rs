@@ -2,6 +2,7 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::units::{Size, Span};
 use catalog::RawProvider;
@@ -68,6 +69,10 @@ pub struct RawModel {
     /// What to do for a stream that breaks after part of the answer was sent: `resume` (the default), `restart`,
     /// `error`, or a mapping with options.
     pub rescue: Option<RawRescue>,
+    /// Which cheap checks an answer must pass.
+    pub checks: Option<RawChecks>,
+    /// A model that scores answers before they are given; off by default.
+    pub evaluate: Option<RawEvaluate>,
     /// Keep complete answers and give them again for the same question; off by default.
     pub cache: Option<RawCache>,
     /// Which identical requests in flight share one upstream call.

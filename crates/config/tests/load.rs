@@ -236,3 +236,44 @@ fn what_is_never_done_with_answers_is_refused_at_its_line() {
     let error = refused(&format!("{OPENAI}queue: {{ size: 0 }}\n"));
     assert!(error.contains("at least 1") && error.contains("mainstay.yaml:3"), "{error}");
 }
+
+const JUDGED: &str = "providers:\n  sim: { dialect: openai-chat, base_url: \"http://127.0.0.1:1/v1\", keyless: true }\nmodels:\n  judge:\n    targets: [sim/j]\n  chat:\n    targets: [sim/m]\n";
+
+#[test]
+fn an_empty_answer_and_broken_json_are_looked_for_by_default_and_the_rest_where_it_is_asked_for() {
+    let settings = |lines: &str| {
+        let snapshot = load(&format!("{JUDGED}{lines}")).unwrap();
+        let settings = snapshot.resolve("chat").unwrap().settings.clone();
+        (settings.checks, settings.evaluate)
+    };
+    assert_eq!(settings(""), (routing::Checks::default(), None));
+    let (checks, _) = settings("    checks: { empty: false, json: off, truncated: on, refusal: true }\n");
+    let all = routing::Checks { empty: false, json: false, truncated: true, refusal: true };
+    assert_eq!(checks, all);
+    let (_, evaluate) = settings("    evaluate: { model: judge }\n");
+    let evaluate = evaluate.unwrap();
+    assert_eq!(evaluate.criteria, routing::Criterion::ALL);
+    assert_eq!((evaluate.threshold, evaluate.timeout.as_secs()), (0.7, 5));
+    let (_, direct) = settings("    evaluate: { model: sim/any, criteria: [safety], threshold: 1, timeout: 2s }\n");
+    let direct = direct.unwrap();
+    assert_eq!((direct.threshold, direct.timeout.as_secs(), direct.criteria.len()), (1.0, 2, 1));
+}
+
+#[test]
+fn an_evaluation_that_cannot_be_made_is_refused_at_its_line() {
+    for (lines, line, words) in [
+        ("    evaluate: { model: nobody }\n", 8, "there is no model `nobody`"),
+        ("    evaluate: { model: judge, threshold: 1.5 }\n", 8, "1 at most"),
+        ("    evaluate: { model: judge, threshold: 0 }\n", 8, "more than 0"),
+        ("    evaluate: { model: judge, criteria: [] }\n", 8, "no `criteria`"),
+        ("    evaluate: { model: judge, criteria: [safety, safety] }\n", 8, "safety twice"),
+        ("    evaluate: { model: judge, criteria: [humour] }\n", 8, "coherence"),
+        ("    evaluate: { model: judge, timeout: 0s }\n", 8, "waits for no score"),
+        ("    evaluate: { threshold: 0.5 }\n", 8, "model"),
+        ("    checks: { refusals: on }\n", 8, "refusal"),
+    ] {
+        let error = refused(&format!("{JUDGED}{lines}"));
+        assert!(error.contains(words), "{lines}: {error}");
+        assert!(error.contains(&format!(":{line}")) || error.contains(&format!("line {line}")), "{lines}: {error}");
+    }
+}

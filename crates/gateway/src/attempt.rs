@@ -8,6 +8,7 @@ use crate::body::NextFrame;
 use crate::clock::{self, Clock};
 use crate::inquiry::Inquiry;
 use crate::memory::{ByteBudget, Held, no_room};
+use crate::quality::{Quality, Record, Said};
 use crate::stream::{Facts, Framing, NextProgress, Progress, Reader, Shares, Stream, Terms, Translation, finish_fault};
 use crate::wire::{self, Prepared};
 use crate::witness::{self, Witness};
@@ -39,6 +40,8 @@ pub(crate) struct Ready {
     pub answer: Served,
     /// The provider speaks the caller's dialect.
     pub same_dialect: bool,
+    /// What a whole answer says, where an evaluator is to read it.
+    said: Option<Said>,
 }
 
 /// An answer past the gate.
@@ -49,6 +52,16 @@ pub(crate) enum Served {
     Stream(Box<Stream>),
 }
 
+impl Served {
+    /// What was learned of it.
+    pub(crate) fn facts(&mut self) -> &mut Facts {
+        match self {
+            Self::Whole(_, facts, _) => facts,
+            Self::Stream(stream) => &mut stream.facts,
+        }
+    }
+}
+
 /// A failed attempt.
 pub(crate) struct Failed {
     /// Why.
@@ -57,6 +70,8 @@ pub(crate) struct Failed {
     pub altered: bool,
     /// What this target could not take of the request.
     pub drops: Drops,
+    /// Which checks its answer failed.
+    pub checks: Vec<Record>,
 }
 
 /// What every attempt of an exchange is made from. Shared, because a probe outlives the exchange that began it.
@@ -73,6 +88,10 @@ pub(crate) struct Exchange {
     pub transcripts: ByteBudget,
     /// How streams are read.
     pub terms: Terms,
+    /// What answers must pass.
+    pub quality: Quality,
+    /// The caller asked for the story of the exchange.
+    pub traced: bool,
     /// The configuration that was in force when it began.
     pub current: Arc<Current>,
     /// Attempts of this exchange before it waited: its numbers go on from there.
@@ -99,7 +118,7 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Runs to the gate.
     pub(crate) async fn run(self) -> Result<Ready, Failed> {
-        let unsent = |fault| Failed { fault, altered: true, drops: Drops::new() };
+        let unsent = |fault| Failed { fault, altered: true, drops: Drops::new(), checks: Vec::new() };
         let prepared = self.prepare(self.start.limits.connect).map_err(unsent)?;
         let Prepared { call, drops, altered, same_dialect } = prepared;
         let gate = self.gate();
@@ -109,16 +128,38 @@ impl Attempt {
             Ok(ready) => self.show(ready).await,
             Err(fault) => Err(fault),
         };
-        match shown {
+        let mut checks = Vec::new();
+        let judged = match shown {
+            Ok(ready) => self.evaluate(ready, &mut checks).await,
+            Err(fault) => {
+                checks.extend(Record::of(&self.start.target, &fault));
+                Err(fault)
+            }
+        };
+        match judged {
             Ok(mut ready) => {
-                match &mut ready.answer {
-                    Served::Whole(_, facts, _) => facts.drops.extend(drops),
-                    Served::Stream(stream) => stream.facts.drops.extend(drops),
-                }
+                let facts = ready.answer.facts();
+                facts.drops.extend(drops);
+                facts.checks.extend(checks);
                 Ok(ready)
             }
-            Err(fault) => Err(Failed { fault, altered, drops }),
+            Err(fault) => Err(Failed { fault, altered, drops, checks }),
         }
+    }
+
+    /// Has the answer scored, where an evaluator is configured and the whole of it is held.
+    async fn evaluate(&self, mut ready: Ready, checks: &mut Vec<Record>) -> Result<Ready, Fault> {
+        let Some(judge) = self.exchange.quality.judge() else { return Ok(ready) };
+        let said = match &ready.answer {
+            Served::Whole(..) => ready.said.take(),
+            Served::Stream(stream) => stream.said(),
+        };
+        // A stream that could not be held says so itself.
+        let Some(said) = said.filter(|said| said.finish.is_some()) else { return Ok(ready) };
+        let limits = &self.start.limits;
+        let (record, verdict) = judge.score(&self.exchange, &self.start.target, &said, limits.attempt_until).await;
+        checks.push(record);
+        verdict.map(|()| ready)
     }
 
     pub(crate) fn runtime(&self, at: Instant) -> tokio::time::Instant {
@@ -235,6 +276,10 @@ impl Attempt {
             Reader::Translated(Box::new(Translation::new(decoder, encoder, &self.exchange.terms)))
         };
         let mut stream = Stream::new(reply.body, reader, provider.clone(), self.exchange.terms, self.exchange.shares());
+        stream.inspect(self.exchange.quality.inspection(&self.exchange.inquiry, &self.start.target));
+        if self.exchange.traced {
+            stream.hold_terminator();
+        }
         loop {
             match NextProgress(&mut stream).await? {
                 Progress::Prelude if stream.output_len() > PRELUDE_LIMIT => {
@@ -248,7 +293,7 @@ impl Attempt {
                 Progress::Content | Progress::Complete => break,
             }
         }
-        Ok(Ready { headers: reply.headers, answer: Served::Stream(Box::new(stream)), same_dialect })
+        Ok(Ready { headers: reply.headers, answer: Served::Stream(Box::new(stream)), same_dialect, said: None })
     }
 
     async fn reach_end(&self, reply: Reply, same_dialect: bool) -> Result<Ready, Fault> {
@@ -257,7 +302,9 @@ impl Attempt {
         let body = collect(reply.body, ANSWER_LIMIT, Overflow::Fault, &mut held).await?;
         let body = trim_blank_lines(body);
         let outbound = dialect::outbound(target.provider.dialect);
+        let quality = &self.exchange.quality;
         let mut facts = Facts::default();
+        let mut said = None;
         let bytes = if same_dialect {
             let sniffed = outbound.sniffer(&target.profile).sniff_answer(&body);
             if sniffed.malformed {
@@ -270,6 +317,9 @@ impl Attempt {
             facts.model = sniffed.model;
             facts.content = sniffed.tag.is_some();
             facts.finish = sniffed.finish;
+            if quality.reads(&facts, body.len()) {
+                said = outbound.decode_answer(&body, &target.profile).ok().map(|answer| said_in(&answer, &facts));
+            }
             body
         } else {
             let mut answer = outbound
@@ -280,22 +330,26 @@ impl Attempt {
             facts.model.clone_from(&answer.model);
             facts.content = answer.candidates.iter().any(|c| !c.parts.is_empty());
             facts.finish = finish_of(&answer);
+            said = quality.reads(&facts, body.len()).then(|| said_in(&answer, &facts));
             dialect::inbound(self.exchange.inquiry.dialect).encode_answer(&answer, &mut facts.drops)
         };
         self.check_end(&facts)?;
-        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, Box::new(facts), held), same_dialect })
+        if let Some(fault) = quality.check(&self.exchange.inquiry, target, &facts, said.as_ref()) {
+            return Err(fault);
+        }
+        Ok(Ready { headers: reply.headers, answer: Served::Whole(bytes, Box::new(facts), held), same_dialect, said })
     }
 
     fn check_end(&self, facts: &Facts) -> Result<(), Fault> {
         let provider = &self.start.target.provider;
         match &facts.finish {
             Some((reason, native)) => {
-                match finish_fault(provider, *reason, native, facts.content, self.exchange.terms.blocked_is_fault) {
+                match finish_fault(provider, *reason, native, facts.content, &self.exchange.terms) {
                     Some(fault) => Err(fault),
                     None => Ok(()),
                 }
             }
-            None if facts.content => Ok(()),
+            None if facts.content || !self.exchange.terms.empty_is_fault => Ok(()),
             None => Err(classify::empty_answer(provider)),
         }
     }
@@ -333,6 +387,10 @@ fn finish_of(answer: &canon::Answer) -> Option<(canon::FinishReason, String)> {
     }
     let first = answer.candidates.first()?;
     first.finish.map(|reason| (reason, first.native_finish.clone().unwrap_or_default()))
+}
+
+fn said_in(answer: &canon::Answer, facts: &Facts) -> Said {
+    Said::of(answer, facts.finish.as_ref().map(|(reason, _)| *reason))
 }
 
 /// A 200 to a streamed call that is no event stream: the content type, when it says so.

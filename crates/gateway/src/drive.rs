@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::inquiry::Inquiry;
 use crate::memory::Held;
 use crate::pipeline::Planned;
+use crate::quality::{Judge, Quality, Record};
 use crate::relay::{Committed, Kept, Limits, RelayBody};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::{self, Settlement};
@@ -81,12 +82,19 @@ impl Drop for Settling<'_> {
 }
 
 /// Runs an exchange up to the commit.
-pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
-    let Planned { inquiry, model, plan, settlement, shape, held } = planned;
+pub(crate) async fn drive(gateway: &Arc<Shared>, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
+    let Planned { inquiry, model, plan, settlement, shape, held, is_evaluation } = planned;
     let clock = gateway.clock;
     let facts = facts(&inquiry, &model, settlement.started, seed);
     let (deadline, rescue) = (facts.deadline, facts.rescue);
     let terms = terms(&inquiry, &model, rescue);
+    let judge = model.settings.evaluate.clone().filter(|_| !is_evaluation).map(|evaluate| Judge {
+        evaluate,
+        shared: gateway.clone(),
+        caller: settlement.caller.clone(),
+        seed,
+    });
+    let quality = Quality::of(&inquiry, model.settings.checks, judge);
     let exchange = Arc::new(Exchange {
         inquiry,
         shape,
@@ -94,6 +102,8 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
         budget: gateway.budget.clone(),
         transcripts: gateway.transcripts.clone(),
         terms,
+        quality,
+        traced: settlement.trace.is_some(),
         current: current.clone(),
         earlier: u32::try_from(settlement.earlier.attempts.len()).unwrap_or(u32::MAX),
         witness: settlement.witness.clone(),
@@ -110,7 +120,8 @@ pub(crate) async fn drive(gateway: &Shared, current: &Arc<Current>, planned: Pla
     };
     drop(settling);
     match reached {
-        Reached::Committed { ready, attempt, idle } => {
+        Reached::Committed { mut ready, attempt, idle } => {
+            ready.answer.facts().checks.splice(..0, std::mem::take(&mut slots.checks));
             if let Some(probe) = machine.take_overtaken() {
                 let beyond = exchange.witness.as_ref().map(|witness| witness.goes_on(probe.attempt()));
                 slots.go_on(probe, clock, beyond);
@@ -148,7 +159,11 @@ fn refusal(
     slots: &Slots,
 ) -> Response<GatewayBody> {
     let told = machine.told_of();
-    let facts = Facts { drops: slots.dropped_by(told.as_ref().map(|told| told.attempt)), ..Facts::default() };
+    let facts = Facts {
+        drops: slots.dropped_by(told.as_ref().map(|told| told.attempt)),
+        checks: slots.checks.clone(),
+        ..Facts::default()
+    };
     let mut response = respond::final_error(dialect, error);
     if let Some(story) = settlement.story(&facts, machine) {
         respond::tell(&mut response, &story);
@@ -167,6 +182,7 @@ fn terms(inquiry: &Inquiry, model: &Model, rescue: RescueMode) -> Terms {
     let keeps = scan.stream && rescue != RescueMode::Error && scan.n <= 1;
     Terms {
         reasoning_is_content: scan.shows_reasoning,
+        empty_is_fault: model.settings.checks.empty,
         blocked_is_fault: model.settings.on.policy(FaultClass::ContentBlocked).step == Some(Step::Next),
         keeps,
         holds: if !keeps || inquiry.releases_early() {
@@ -256,7 +272,8 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
                 last = attempt;
                 event
             }
-            Ok(Finished { attempt, outcome: Err(Failed { fault, altered, drops }), .. }) => {
+            Ok(Finished { attempt, outcome: Err(Failed { fault, altered, drops, checks }), .. }) => {
+                slots.checks.extend(checks);
                 if !drops.is_empty() {
                     slots.dropped.push((attempt, drops));
                 }
@@ -272,13 +289,14 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
     }
 }
 
-/// The attempts under way, two at most, and what the failed ones could not take of the request.
+/// The attempts under way, two at most, what the failed ones could not take of the request, and which checks they failed.
 ///
 /// Dropping it cancels whatever is under way.
 #[derive(Default)]
 struct Slots {
     running: [Option<Slot>; 2],
     dropped: Vec<(AttemptId, Drops)>,
+    checks: Vec<Record>,
 }
 
 impl Slots {
@@ -385,9 +403,7 @@ impl Commit {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         self.headers(&mut headers, from, same, &stream.facts);
-        if self.settlement.trace.is_some() {
-            stream.hold_terminator();
-        }
+        stream.commit();
         let served = self.machine.served_by();
         let committed = Committed {
             stream,

@@ -27,6 +27,7 @@ mod inquiry;
 mod models;
 mod pace;
 mod pipeline;
+mod quality;
 mod queue;
 mod readers;
 mod rescuing;

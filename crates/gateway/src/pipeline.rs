@@ -67,6 +67,8 @@ pub(crate) struct Planned {
     pub shape: StreamShape,
     /// Its share of the byte budget.
     pub held: Arc<Held>,
+    /// It asks an evaluator: what it says is not evaluated in turn.
+    pub is_evaluation: bool,
 }
 
 /// A body that can be read off after an early refusal.
@@ -294,7 +296,7 @@ impl Admitted {
         };
         let shape = self.shape();
         let Self { inquiry, model, held, .. } = self;
-        Planned { inquiry, model, plan, settlement, shape, held }
+        Planned { inquiry, model, plan, settlement, shape, held, is_evaluation: false }
     }
 }
 

@@ -244,6 +244,11 @@ impl Attempt {
             self.exchange.shares(),
         ));
         stream.facts.drops.extend(prepared.drops);
+        let mut inspection = self.exchange.quality.inspection(&self.exchange.inquiry, target);
+        if let Some(inspection) = &mut inspection {
+            inspection.commit();
+        }
+        stream.inspect(inspection);
         while !stream.has_joined() {
             let progress = tokio::time::timeout_at(self.runtime(gate.at()), NextProgress(&mut stream)).await;
             // Whatever it said, the provider may bill it.

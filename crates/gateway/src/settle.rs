@@ -1,5 +1,6 @@
 //! What is written down when an exchange is over: the log line and, when the caller asked, the trace.
 
+use crate::quality::Record;
 use crate::stream::Facts;
 use crate::witness::Witness;
 use bytes::Bytes;
@@ -77,6 +78,16 @@ impl Settlement {
                 usage: facts.usage.clone(),
                 finish: facts.finish.as_ref().map(|(reason, _)| *reason),
             });
+        }
+        for record in facts.checks.iter().filter(|record| record.is_recorded()) {
+            tracing::warn!(
+                request_id = &*self.request_id,
+                model = &*self.model,
+                target = served,
+                check = record.check(),
+                why = record.why(),
+                "the answer did not pass a check after part of it was sent"
+            );
         }
         let attempts = machine.attempts().len();
         if let Some(reason) = machine.fallback_reason() {
@@ -211,6 +222,7 @@ impl Settlement {
             "usage": facts.usage,
             "cost": cost(facts, machine),
             "dropped": facts.drops.iter().collect::<Vec<_>>(),
+            "checks": facts.checks.iter().map(Record::shown).collect::<Vec<_>>(),
         }))
     }
 

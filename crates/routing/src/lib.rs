@@ -11,6 +11,7 @@ mod machine;
 mod model;
 mod needs;
 mod plan;
+mod quality;
 mod strategy;
 
 pub use machine::{
@@ -22,4 +23,5 @@ pub use model::{
     Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
+pub use quality::{Checks, Criterion, Evaluate};
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};

@@ -1,6 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
+use crate::{Checks, Evaluate};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -227,6 +228,10 @@ pub struct ModelSettings {
     pub probe: ProbeMode,
     /// What is done for streams that break.
     pub rescue: Rescue,
+    /// What answers must pass.
+    pub checks: Checks,
+    /// Who scores answers before they are given; `None` = nobody.
+    pub evaluate: Option<Arc<Evaluate>>,
 }
 
 impl Default for ModelSettings {
@@ -240,6 +245,8 @@ impl Default for ModelSettings {
             max_attempts: 3,
             probe: ProbeMode::default(),
             rescue: Rescue::default(),
+            checks: Checks::default(),
+            evaluate: None,
         }
     }
 }

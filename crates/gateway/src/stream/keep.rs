@@ -11,9 +11,12 @@ const TRANSCRIPT_LIMIT: usize = 256 << 10;
 
 /// How a stream is read.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub(crate) struct Terms {
     /// Reasoning is shown to this caller, and so counts as content.
     pub reasoning_is_content: bool,
+    /// An answer that says nothing is a fault.
+    pub empty_is_fault: bool,
     /// `content_blocked: next`: a blocked answer without content is a fault.
     pub blocked_is_fault: bool,
     /// Keep what the caller has, for whoever goes on with it.
@@ -67,6 +70,9 @@ pub(crate) struct Seen {
 impl Stream {
     /// What the caller has of it; `None` where that was not kept. What was held is thrown away.
     pub(crate) fn take_seen(&mut self) -> Option<Seen> {
+        if !self.terms.keeps {
+            return None;
+        }
         let (shown, encoder) = match &mut self.reader {
             Reader::Same { sniffer, .. } => {
                 let shown = sniffer.shown_mut()?;

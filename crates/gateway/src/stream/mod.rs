@@ -5,6 +5,7 @@
 //! always follow what was sent. It has no timers and takes no decisions; [`crate::attempt`] drives it up to the first
 //! content, [`crate::relay`] from there on.
 
+mod checked;
 mod framing;
 mod joining;
 mod keep;
@@ -17,6 +18,7 @@ pub(crate) use keep::{Holds, Seen, Terms};
 
 use crate::clock;
 use crate::memory::{Held, no_room};
+use crate::quality::{Inspection, Record};
 use bytes::{Bytes, BytesMut};
 use canon::{DialectName, Drops, Event, Fault, FaultClass, FinishReason, Origin, Tag, Usage};
 use catalog::{Provider, classify};
@@ -56,6 +58,8 @@ pub(crate) struct Facts {
     pub events: u64,
     /// What the caller has is not kept any more: too much of it, or of all together.
     pub unkept: bool,
+    /// What came of the checks.
+    pub checks: Vec<Record>,
 }
 
 /// How events become the caller's bytes.
@@ -130,7 +134,9 @@ pub(crate) struct Stream {
     /// The terminator is kept back, so that the trace can go before it.
     hold_terminator: bool,
     terminator: BytesMut,
-    /// The share of the byte budget that an unfinished event holds.
+    /// What watches it; `None` = nothing is left to look at.
+    inspection: Option<Box<Inspection>>,
+    /// The share of the byte budget that an unfinished event holds, and what is held back for a check.
     held: Held,
     /// The share of the budget of transcripts.
     transcript: Held,
@@ -172,6 +178,7 @@ impl Stream {
             since: None,
             hold_terminator: false,
             terminator: BytesMut::new(),
+            inspection: None,
             held: shares.held,
             transcript: shares.transcript,
         }
@@ -201,7 +208,7 @@ impl Stream {
 
     /// Whether the caller would see anything of the answer by now, if only its end.
     pub(crate) fn has_begun(&self) -> bool {
-        self.shown || self.finished
+        (self.shown || self.finished) && !self.is_held_back()
     }
 
     /// Whether the finish reason was seen; after it only usage and the terminator may follow, within a second.
@@ -284,6 +291,7 @@ impl Stream {
     /// Draws what an unfinished event holds on the byte budget, once it is more than a connection holds anyway.
     fn account(&mut self) -> Result<(), Fault> {
         let unfinished = self.decoder.buffered();
+        self.account_for_held_back(unfinished);
         if unfinished > UNACCOUNTED && !self.held.grow_to(unfinished) {
             return Err(no_room(FaultClass::StreamBroken));
         }
@@ -318,7 +326,7 @@ impl Stream {
 
     fn finish(&mut self, reason: FinishReason, native: String, content_now: bool) -> Result<(), Fault> {
         let content = content_now || self.facts.content;
-        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, self.terms.blocked_is_fault) {
+        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, &self.terms) {
             return Err(fault);
         }
         self.facts.finish = Some((reason, native));
@@ -349,6 +357,7 @@ impl Stream {
         if !self.finished {
             return Err(Fault::new(FaultClass::StreamBroken, Origin::Body, "the stream ended without a finish reason"));
         }
+        self.conclude()?;
         if let Reader::Same { framing, .. } = &self.reader {
             framing.close(&mut self.out);
         }
@@ -363,12 +372,12 @@ pub(crate) fn finish_fault(
     reason: FinishReason,
     native: &str,
     content: bool,
-    blocked_is_fault: bool,
+    terms: &Terms,
 ) -> Option<Fault> {
     if let Some(fault) = classify::finish(provider, reason, native, content) {
         // A blocked answer says so in the caller's own dialect; it is a fault only where the operator wants it tried
         // elsewhere.
-        return (fault.class != FaultClass::ContentBlocked || blocked_is_fault).then_some(fault);
+        return (fault.class != FaultClass::ContentBlocked || terms.blocked_is_fault).then_some(fault);
     }
     match reason {
         // Reasoning may use up the whole cap: an answer of length with nothing in it is what was asked for.
@@ -377,7 +386,7 @@ pub(crate) fn finish_fault(
         | FinishReason::ToolCalls
         | FinishReason::BrokenOutput
         | FinishReason::ProviderError
-        | FinishReason::Other => (!content).then(|| classify::empty_answer(provider)),
+        | FinishReason::Other => (!content && terms.empty_is_fault).then(|| classify::empty_answer(provider)),
     }
 }
 

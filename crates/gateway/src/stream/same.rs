@@ -47,6 +47,7 @@ impl Stream {
             self.shown |= is_content && self.since.is_none();
         }
         self.facts.content |= is_content;
+        self.look()?;
         Ok(is_content || self.finished)
     }
 

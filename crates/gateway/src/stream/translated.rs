@@ -183,7 +183,7 @@ impl Stream {
             self.facts.events += 1;
             self.shown |= begins && written;
         }
-        Ok(())
+        self.look()
     }
 
     /// Whether a target that takes over has said something that goes on from what was shown, or has ended.
@@ -227,9 +227,11 @@ impl Stream {
             malformed: before.facts.malformed + own.malformed,
             content: before.facts.content || own.content,
             unkept: before.facts.unkept,
+            checks: before.facts.checks.clone(),
             ..own
         };
         self.facts.drops.extend(own.drops);
+        self.facts.checks.extend(own.checks);
     }
 
     /// Puts an event of the gateway's own before what is still to come.
