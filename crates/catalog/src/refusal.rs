@@ -44,7 +44,8 @@ impl Refusals {
         let mut places = vec![text];
         let mut rest = text;
         // Every round takes something off.
-        while let Some(after) = self.openers.iter().filter_map(|opener| after_word(rest, opener)).min_by_key(|t| t.len())
+        while let Some(after) =
+            self.openers.iter().filter_map(|opener| after_word(rest, opener)).min_by_key(|t| t.len())
         {
             rest = after;
             places.push(rest);

@@ -1,18 +1,20 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
+use crate::quality;
 use crate::raw::{
     Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawStrategy,
     RawTarget,
 };
 use crate::raw::{RawHealth, RawTimeouts};
-use crate::quality;
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Provider, RawProvider};
 use health::{BreakerSettings, Health};
-use routing::{ClassPolicy, Evaluate, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts};
+use routing::{
+    ClassPolicy, Evaluate, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts,
+};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;

@@ -23,5 +23,5 @@ pub use model::{
     Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
-pub use quality::{Checks, Criterion, Evaluate};
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};
+pub use quality::{Checks, Criterion, Evaluate};

@@ -96,7 +96,8 @@ impl Judge {
             Ok(scored) => scored,
             Err(why) => return (record(Outcome::Skipped, Some(why), told), Ok(())),
         };
-        let by_name: Map<String, Value> = scores.iter().map(|(it, score)| (it.as_str().to_owned(), json!(score))).collect();
+        let by_name: Map<String, Value> =
+            scores.iter().map(|(it, score)| (it.as_str().to_owned(), json!(score))).collect();
         let lowest = scores.iter().min_by(|(_, one), (_, other)| one.total_cmp(other));
         told["scores"] = Value::Object(by_name);
         told["score"] = json!(lowest.map(|(_, score)| score));
@@ -262,7 +263,15 @@ mod tests {
 
     #[test]
     fn what_is_no_score_for_every_criterion_is_not_read_as_one() {
-        for text in ["", "0.9", "{", "}{", r#"{"safety": 0.9}"#, r#"{"relevance": 9, "safety": 1}"#, r#"{"relevance": "high", "safety": 1}"#] {
+        for text in [
+            "",
+            "0.9",
+            "{",
+            "}{",
+            r#"{"safety": 0.9}"#,
+            r#"{"relevance": 9, "safety": 1}"#,
+            r#"{"relevance": "high", "safety": 1}"#,
+        ] {
             assert_eq!(read_text(text, &[Criterion::Safety, Criterion::Relevance]), None, "{text}");
         }
     }
@@ -270,7 +279,8 @@ mod tests {
     #[test]
     fn the_latest_turns_are_kept_when_there_are_too_many() {
         let turn = |role, text: &str| Message { role, parts: vec![Part::text(text)], name: None };
-        let messages = [turn(Role::User, "first"), turn(Role::Assistant, &"x".repeat(CONVERSATION)), turn(Role::User, "last")];
+        let messages =
+            [turn(Role::User, "first"), turn(Role::Assistant, &"x".repeat(CONVERSATION)), turn(Role::User, "last")];
         let kept = conversation(&messages);
         assert_eq!(kept.len(), 2);
         assert_eq!(kept[1], json!({"role": "user", "text": "last"}));

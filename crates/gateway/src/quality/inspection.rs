@@ -107,12 +107,8 @@ impl Inspection {
         if std::mem::replace(&mut self.over, true) {
             return Ok(None);
         }
-        let said = Said {
-            text: shown.text.clone(),
-            finish,
-            calls: shown.tool_calls > 0,
-            other: shown.obstacle.is_some(),
-        };
+        let said =
+            Said { text: shown.text.clone(), finish, calls: shown.tool_calls > 0, other: shown.obstacle.is_some() };
         // What went out as the beginning of an answer is not called a refusal at its end.
         let checks = Checks { refusal: self.checks.refusal && !self.committed, ..self.checks };
         let Some(finding) = verdict::at_end(checks, &said, &self.inquiry, &self.target) else { return Ok(None) };

@@ -46,8 +46,7 @@ pub(crate) enum Check {
 }
 
 impl Check {
-    const ALL: [Self; 6] =
-        [Self::Empty, Self::Json, Self::Schema, Self::Truncated, Self::Refusal, Self::Evaluation];
+    const ALL: [Self; 6] = [Self::Empty, Self::Json, Self::Schema, Self::Truncated, Self::Refusal, Self::Evaluation];
 
     /// The name in the trace and the log.
     pub(crate) fn as_str(self) -> &'static str {
@@ -219,7 +218,13 @@ impl Quality {
     }
 
     /// Checks a whole answer. `said` = what it says, where it was read.
-    pub(crate) fn check(&self, inquiry: &Inquiry, target: &Target, facts: &Facts, said: Option<&Said>) -> Option<Fault> {
+    pub(crate) fn check(
+        &self,
+        inquiry: &Inquiry,
+        target: &Target,
+        facts: &Facts,
+        said: Option<&Said>,
+    ) -> Option<Fault> {
         let finish = facts.finish.as_ref().map(|(reason, _)| *reason);
         let unread = Said { finish, ..Said::default() };
         let checks = match said {

@@ -320,10 +320,16 @@ mod tests {
             (json!({}), "the answer: the required field `people` is missing"),
             (json!({"people": []}), "people: fewer items than `minItems`"),
             (json!({"people": [{"name": 1, "age": 1}]}), "people[0].name: expected \"string\", found a number"),
-            (json!({"people": [{"name": "a", "age": 1.5}]}), "people[0].age: expected [\"integer\",\"null\"], found a number"),
+            (
+                json!({"people": [{"name": "a", "age": 1.5}]}),
+                "people[0].age: expected [\"integer\",\"null\"], found a number",
+            ),
             (json!({"people": [{"name": "a", "age": -1}]}), "people[0].age: is less than the schema's minimum"),
             (json!({"people": [{"name": "a", "age": 1}], "mood": "secret"}), "mood: is no value of `enum`"),
-            (json!({"people": [{"name": "a", "age": 1}], "secret": 1}), "the answer: a field that the schema does not have"),
+            (
+                json!({"people": [{"name": "a", "age": 1}], "secret": 1}),
+                "the answer: a field that the schema does not have",
+            ),
         ] {
             assert_eq!(says(&schema, &value).as_deref(), Some(expected));
         }
@@ -338,7 +344,11 @@ mod tests {
             (json!({"exclusiveMinimum": 1, "maximum": 2}), json!(2), json!(1)),
             (json!({"minimum": 1, "exclusiveMinimum": true}), json!(1.5), json!(1)),
             (json!({"multipleOf": 0.1}), json!(0.3), json!(0.35)),
-            (json!({"prefixItems": [{"type": "string"}], "items": {"type": "number"}}), json!(["a", 1]), json!(["a", "b"])),
+            (
+                json!({"prefixItems": [{"type": "string"}], "items": {"type": "number"}}),
+                json!(["a", 1]),
+                json!(["a", "b"]),
+            ),
             (json!({"uniqueItems": true, "maxItems": 2}), json!([1, 2]), json!([1, 1])),
             (json!({"minProperties": 1, "maxProperties": 1}), json!({"a": 1}), json!({})),
             (json!({"additionalProperties": {"type": "string"}}), json!({"a": "b"}), json!({"a": 1})),
@@ -346,7 +356,11 @@ mod tests {
             (json!({"oneOf": [{"type": "number"}, {"type": "integer"}]}), json!(1.5), json!(1)),
             (json!({"allOf": [{"minimum": 1}, {"maximum": 2}]}), json!(1), json!(3)),
             (json!({"not": {"type": "string"}}), json!(1), json!("a")),
-            (json!({"if": {"type": "string"}, "then": {"minLength": 1}, "else": {"type": "null"}}), json!("a"), json!(1)),
+            (
+                json!({"if": {"type": "string"}, "then": {"minLength": 1}, "else": {"type": "null"}}),
+                json!("a"),
+                json!(1),
+            ),
             (json!({"items": false}), json!([]), json!([1])),
         ] {
             assert_eq!(says(&schema, &fits), None, "{schema} {fits}");
