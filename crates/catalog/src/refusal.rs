@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn usual_refusals_are_known_in_whatever_dress() {
         let catalog = Catalog::builtin().unwrap();
-        let openai = catalog.providers.get("openai").unwrap();
+        let openai = &catalog.providers["openai"];
         for text in [
             "I'm sorry, but I can't assist with that request.",
             "I’m sorry, but I can’t assist with that.",
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn an_answer_that_only_sounds_like_one_or_quotes_one_is_none() {
         let catalog = Catalog::builtin().unwrap();
-        let openai = catalog.providers.get("openai").unwrap();
+        let openai = &catalog.providers["openai"];
         for text in [
             "",
             "I'm sorry to hear that you are unwell.",
@@ -139,9 +139,9 @@ mod tests {
     fn a_provider_and_a_model_have_phrases_of_their_own_and_a_configuration_adds_some() {
         let catalog = Catalog::builtin().unwrap();
         let canned = "Sorry, that's beyond my current scope. Let's talk about something else.";
-        let deepseek = catalog.providers.get("deepseek").unwrap();
+        let deepseek = &catalog.providers["deepseek"];
         assert_eq!(deepseek.refusal("deepseek-v4-pro", canned), Some("that's beyond my current scope"));
-        assert_eq!(catalog.providers.get("openai").unwrap().refusal("gpt-5.1", canned), None);
+        assert_eq!(catalog.providers["openai"].refusal("gpt-5.1", canned), None);
         let row = RawProvider {
             refusals: Some(vec!["computer says no".to_owned()]),
             models: Some(vec![ModelRow {

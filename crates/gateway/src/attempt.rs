@@ -344,7 +344,7 @@ impl Attempt {
         let provider = &self.start.target.provider;
         match &facts.finish {
             Some((reason, native)) => {
-                match finish_fault(provider, *reason, native, facts.content, &self.exchange.terms) {
+                match finish_fault(provider, *reason, native, facts.content, self.exchange.terms) {
                     Some(fault) => Err(fault),
                     None => Ok(()),
                 }

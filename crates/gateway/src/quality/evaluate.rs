@@ -50,6 +50,12 @@ struct Scored {
     cost: Option<f64>,
 }
 
+impl Scored {
+    fn lowest(&self) -> Option<(Criterion, f64)> {
+        self.scores.iter().copied().min_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+}
+
 impl Judge {
     /// Scores what a target said, by `until` at the latest.
     ///
@@ -64,12 +70,11 @@ impl Judge {
     ) -> (Record, Result<(), Fault>) {
         let began = exchange.clock.now();
         let until = (began + self.evaluate.timeout).min(until - LEFT_OVER);
-        let scored = match not_evaluated(said) {
-            Some(why) => Err(why.to_owned()),
-            None => {
-                let asked = tokio::time::timeout_at(exchange.clock.runtime(until), self.ask(exchange, &said.text));
-                asked.await.unwrap_or_else(|_| Err("the evaluator was late".to_owned()))
-            }
+        let scored = if let Some(why) = not_evaluated(said) {
+            Err(why.to_owned())
+        } else {
+            let asked = tokio::time::timeout_at(exchange.clock.runtime(until), self.ask(exchange, &said.text));
+            asked.await.unwrap_or_else(|_| Err("the evaluator was late".to_owned()))
         };
         let ms = u64::try_from(exchange.clock.now().saturating_since(began).as_millis()).unwrap_or(u64::MAX);
         let (record, verdict) = self.verdict(target, scored, ms);
@@ -87,27 +92,28 @@ impl Judge {
 
     fn verdict(&self, target: &Target, scored: Result<Scored, String>, ms: u64) -> (Record, Result<(), Fault>) {
         let Evaluate { model, threshold, .. } = &*self.evaluate;
-        let mut told = json!({ "evaluator": model, "threshold": threshold, "ms": ms });
-        let record = |outcome, why, told| Record {
-            evaluation: Some(told),
-            ..Record::new(target, Check::Evaluation, outcome, why)
+        let record = |outcome, why, scored: Option<&Scored>| {
+            let score_of = |(it, score): &(Criterion, f64)| (it.as_str().to_owned(), json!(score));
+            let evaluation = json!({
+                "evaluator": model,
+                "threshold": threshold,
+                "ms": ms,
+                "score": scored.and_then(Scored::lowest).map(|(_, score)| score),
+                "scores": scored.map(|scored| scored.scores.iter().map(score_of).collect::<Map<_, _>>()),
+                "cost": scored.and_then(|scored| scored.cost),
+            });
+            Record { evaluation: Some(evaluation), ..Record::new(target, Check::Evaluation, outcome, why) }
         };
-        let Scored { scores, cost } = match scored {
+        let scored = match scored {
             Ok(scored) => scored,
-            Err(why) => return (record(Outcome::Skipped, Some(why), told), Ok(())),
+            Err(why) => return (record(Outcome::Skipped, Some(why), None), Ok(())),
         };
-        let by_name: Map<String, Value> =
-            scores.iter().map(|(it, score)| (it.as_str().to_owned(), json!(score))).collect();
-        let lowest = scores.iter().min_by(|(_, one), (_, other)| one.total_cmp(other));
-        told["scores"] = Value::Object(by_name);
-        told["score"] = json!(lowest.map(|(_, score)| score));
-        told["cost"] = json!(cost);
-        match lowest.filter(|(_, score)| score < threshold) {
-            None => (record(Outcome::Passed, None, told), Ok(())),
+        match scored.lowest().filter(|(_, score)| score < threshold) {
+            None => (record(Outcome::Passed, None, Some(&scored)), Ok(())),
             Some((criterion, score)) => {
                 let why = format!("{model} scored {score} for {}, below {threshold}", criterion.as_str());
                 let fault = Finding::new(Check::Evaluation, why).into_fault();
-                (record(Outcome::Failed, Some(fault.message.clone()), told), Err(fault))
+                (record(Outcome::Failed, Some(fault.message.clone()), Some(&scored)), Err(fault))
             }
         }
     }
@@ -213,7 +219,7 @@ fn conversation(messages: &[Message]) -> Vec<Value> {
         if text.is_empty() {
             continue;
         }
-        let cut = text.floor_char_boundary(left);
+        let cut = (0..=left.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(cut);
         left -= cut;
         let role = match message.role {

@@ -234,7 +234,7 @@ fn name_of(value: &Value) -> &'static str {
 
 fn one_of_values(schema: &Map<String, Value>, value: &Value) -> Checked {
     let same = |other: &Value| match (value.as_f64(), other.as_f64()) {
-        (Some(one), Some(other)) => one == other,
+        (Some(one), Some(other)) => one.total_cmp(&other).is_eq(),
         _ => value == other,
     };
     if schema.get("const").is_some_and(|only| !same(only)) {

@@ -54,12 +54,11 @@ impl Stream {
             return Ok(());
         }
         let Some(mut inspection) = self.inspection.take() else { return Ok(()) };
-        let looked = match self.recorded() {
-            Some(shown) => inspection.look(shown, self.terms.reasoning_is_content),
-            None => {
-                self.facts.checks.extend(inspection.let_go("too much to be kept"));
-                Ok(())
-            }
+        let looked = if let Some(shown) = self.recorded() {
+            inspection.look(shown, self.terms.reasoning_is_content)
+        } else {
+            self.facts.checks.extend(inspection.let_go("too much to be kept"));
+            Ok(())
         };
         self.inspection = Some(inspection);
         self.forget_done_inspection();

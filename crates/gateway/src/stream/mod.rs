@@ -326,7 +326,7 @@ impl Stream {
 
     fn finish(&mut self, reason: FinishReason, native: String, content_now: bool) -> Result<(), Fault> {
         let content = content_now || self.facts.content;
-        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, &self.terms) {
+        if let Some(fault) = finish_fault(&self.provider, reason, &native, content, self.terms) {
             return Err(fault);
         }
         self.facts.finish = Some((reason, native));
@@ -372,7 +372,7 @@ pub(crate) fn finish_fault(
     reason: FinishReason,
     native: &str,
     content: bool,
-    terms: &Terms,
+    terms: Terms,
 ) -> Option<Fault> {
     if let Some(fault) = classify::finish(provider, reason, native, content) {
         // A blocked answer says so in the caller's own dialect; it is a fault only where the operator wants it tried
