@@ -148,6 +148,8 @@ impl Judge {
             held: Arc::new(held),
             request_id: format!("{}-evaluation", exchange.shape.fallback_id).into(),
             started,
+            // No caller waits for it: a history is of callers' exchanges.
+            witness: None,
         };
         let mut planned = admitted.plan(Earlier::default(), started, self.seed);
         planned.is_evaluation = true;
