@@ -97,7 +97,9 @@ async fn calls_go_as_they_come_to_a_caller_who_wants_them_early_and_a_cut_is_tol
 async fn a_cut_inside_structured_output_makes_it_again_whole() {
     let value = json!({"city": "Oslo", "degrees": [1, 2, 3], "note": "mild — as ever"});
     let answer = Answer::json(&value).in_chunks(Chunks::Characters(4));
-    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],
+    let properties = json!({"city": {"type": "string"}, "note": {"type": "string"},
+        "degrees": {"type": "array", "items": {"type": "integer"}}});
+    let schema = json!({"type": "object", "properties": properties, "required": ["city", "degrees", "note"],
         "additionalProperties": false});
     for (caller, primary, fallback) in ways() {
         let mut asked = body(caller, "Weather as JSON");
