@@ -5,7 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../rescue/read.rs"]
+#[path = "../support/heard.rs"]
 mod read;
 
 mod checks;
