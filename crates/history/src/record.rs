@@ -424,4 +424,14 @@ mod tests {
             assert!(serde_json::from_str::<Record>(line).is_err(), "{line}");
         }
     }
+
+    #[test]
+    fn the_lines_of_the_guide_are_records() {
+        let guide = include_str!("../../../docs/HISTORY.md");
+        let lines: Vec<&str> = guide.lines().filter(|line| line.starts_with("{\"at\"")).collect();
+        assert_eq!(lines.len(), 3);
+        for line in lines {
+            round_trip(line);
+        }
+    }
 }
