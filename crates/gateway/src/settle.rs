@@ -57,6 +57,8 @@ pub(crate) struct Completed {
     pub usage: Usage,
     /// Why it ended.
     pub finish: Option<FinishReason>,
+    /// It passed every check that was made of it.
+    pub passed: bool,
 }
 
 impl Settlement {
@@ -77,6 +79,7 @@ impl Settlement {
                 model: facts.model.clone(),
                 usage: facts.usage.clone(),
                 finish: facts.finish.as_ref().map(|(reason, _)| *reason),
+                passed: !facts.checks.iter().any(Record::is_recorded),
             });
         }
         for record in facts.checks.iter().filter(|record| record.is_recorded()) {

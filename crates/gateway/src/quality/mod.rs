@@ -256,3 +256,98 @@ impl Said {
         said
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use canon::{DialectName, Usage};
+    use catalog::Catalog;
+    use config::{Environment, Loader};
+    use dialect::{PathFacts, Shown, scan};
+    use health::Health;
+    use http::HeaderMap;
+
+    fn target() -> Arc<Target> {
+        let yaml = "providers:\n  sim: { dialect: openai-chat, base_url: \"http://127.0.0.1:1/v1\", keyless: true }\n\
+                    models:\n  chat: { targets: [sim/m] }\n";
+        let (catalog, health) = (Catalog::builtin().unwrap(), Arc::new(Health::new(1)));
+        let environment = Environment::new();
+        let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+        loader.load("test.yaml", yaml).unwrap().resolve("chat").unwrap().targets[0].clone()
+    }
+
+    fn inquiry(more: &str) -> Arc<Inquiry> {
+        let body = format!(r#"{{"model":"chat","messages":[{{"role":"user","content":"Hello"}}]{more}}}"#);
+        let path = PathFacts::default();
+        let scan = scan::scan(DialectName::OpenaiChat, &path, body.as_bytes()).unwrap();
+        Arc::new(Inquiry::new(DialectName::OpenaiChat, path, HeaderMap::new(), body.into(), scan))
+    }
+
+    const JSON: &str = r#","response_format":{"type":"json_object"}"#;
+    const ALL: Checks = Checks { empty: true, json: true, truncated: true, refusal: true };
+
+    fn shown(text: &str) -> Shown {
+        Shown { text: text.to_owned(), ..Shown::default() }
+    }
+
+    #[test]
+    fn nothing_is_read_of_an_ordinary_answer_and_nothing_held_beyond_its_first_word() {
+        let inquiry = inquiry("");
+        let quality = Quality::of(&inquiry, Checks::default(), None);
+        let usage = Usage { output_tokens: Some(200), ..Usage::default() };
+        assert!(!quality.reads(&Facts { usage, ..Facts::default() }, 100));
+        let mut inspection = quality.inspection(&inquiry, &target()).unwrap();
+        assert!(inspection.holds());
+        inspection.look(&shown("\n "), false).unwrap();
+        assert!(inspection.holds(), "white space is not an answer yet");
+        inspection.look(&shown("\n Good"), false).unwrap();
+        assert!(!inspection.holds() && inspection.is_done());
+        let off = Checks { empty: false, ..Checks::default() };
+        assert!(Quality::of(&inquiry, off, None).inspection(&inquiry, &target()).is_none());
+    }
+
+    #[test]
+    fn what_a_provider_blocked_or_a_limit_cut_off_is_not_judged_by_what_it_says() {
+        let inquiry = inquiry(JSON);
+        for (finish, expected) in [
+            (FinishReason::ContentFilter, None),
+            (FinishReason::Pause, None),
+            (FinishReason::Length, Some(Check::Truncated)),
+            (FinishReason::Stop, Some(Check::Refusal)),
+        ] {
+            let said = Said { text: "I can't help with that.".to_owned(), finish: Some(finish), ..Said::default() };
+            let found = verdict::at_end(ALL, &said, &inquiry, &target()).map(|finding| finding.check);
+            assert_eq!(found, expected, "{finish:?}");
+            let marked = Said { text: String::new(), finish: Some(FinishReason::Stop), other: true, ..Said::default() };
+            assert_eq!(verdict::at_end(ALL, &marked, &inquiry, &target()), None, "a marked refusal");
+        }
+    }
+
+    #[test]
+    fn after_the_commit_what_does_not_pass_is_a_record_and_no_fault() {
+        let inquiry = inquiry(JSON);
+        let quality = Quality::of(&inquiry, ALL, None);
+        for committed in [false, true] {
+            let mut inspection = quality.inspection(&inquiry, &target()).unwrap();
+            if committed {
+                inspection.commit();
+            }
+            let ended = inspection.end(&shown("{"), Some(FinishReason::Stop));
+            assert_eq!(ended.is_err(), !committed);
+            assert_eq!(ended.is_ok_and(|record| record.is_some_and(|it| it.is_recorded())), committed);
+            assert_eq!(inspection.end(&shown("{"), Some(FinishReason::Stop)), Ok(None), "it ends once");
+        }
+    }
+
+    #[test]
+    fn a_check_that_failed_is_a_matter_of_quality_and_names_itself() {
+        for check in Check::ALL {
+            let fault = Finding::new(check, "so").into_fault();
+            assert_eq!((fault.class, fault.scope), (FaultClass::BadAnswer, canon::Scope::Model));
+            assert_eq!(Check::of(&fault), Some(check));
+            assert!(fault.message.contains(check.as_str()), "{}", fault.message);
+        }
+        let other = Fault::new(FaultClass::BadAnswer, Origin::Body, "");
+        assert_eq!(Check::of(&other), None);
+    }
+}

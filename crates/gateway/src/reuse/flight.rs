@@ -252,8 +252,8 @@ impl Flight {
 
     /// A blocked, paused or broken answer is no answer to the next one who asks.
     fn may_be_cached(&self) -> bool {
-        let finish = self.watch.get().and_then(|completed| completed.finish);
-        match finish {
+        let Some(completed) = self.watch.get().filter(|completed| completed.passed) else { return false };
+        match completed.finish {
             Some(FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls) => true,
             Some(
                 FinishReason::ContextFull

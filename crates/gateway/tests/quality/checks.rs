@@ -78,6 +78,20 @@ async fn after_the_caller_has_seen_something_a_broken_answer_is_written_down_and
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_did_not_pass_is_not_kept_for_the_next_one_who_asks() {
+    let caller = DialectName::OpenaiChat;
+    for (said, expected) in [("{\"name\": \"Ada, and more", "miss"), ("{\"name\": \"Ada Lovelace\"}", "hit")] {
+        let world = World::new(caller, caller, &["rescue: error", "cache: {}"]);
+        world.primary.set_behaviour(Behaviour { pace: Pace::default(), ..says(said) });
+        for cache in ["miss", expected] {
+            let asked = crate::support::request(caller, structured(caller, body(caller, "Who?")), true);
+            let answer = crate::support::memory::read(world.gateway.handle(asked).await).await;
+            assert_eq!((answer.status, answer.header("x-mainstay-cache")), (200, Some(cache)), "{said}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_cut_off_by_a_limit_goes_on_only_where_the_operator_wants_that() {
     for (caller, target, stream) in ways() {
         let asked = capped(caller, body(caller, "Count."), 3);
