@@ -27,8 +27,10 @@ class OpenAI:
 
     TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "W.", "parameters": WEATHER}}]
 
-    def __init__(self, url):
-        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    def __init__(self, url, headers=None):
+        self.client = openai.OpenAI(
+            base_url=f"{url}/v1", api_key="none", max_retries=0, default_headers=headers
+        )
 
     def request(self, model, broken):
         request = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
@@ -55,6 +57,7 @@ class OpenAI:
             assert kinds.count("content.done") == 1
         assert kinds.count("tool_calls.function.arguments.done") == len(broken.calls)
         [choice] = completion.choices
+        assert completion.id == chunks[0].chunk.id
         assert choice.finish_reason == heard.finish
         assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
         assert min(completion.usage.prompt_tokens, completion.usage.completion_tokens) > 0
@@ -78,6 +81,9 @@ class OpenAI:
     @staticmethod
     def chunks(chunks):
         heard, calls, finishes = Heard(), [], []
+        told = [chunk for chunk in chunks if "mainstay" in (chunk.model_extra or {})]
+        assert not any(chunk.choices for chunk in told)
+        chunks = [chunk for chunk in chunks if chunk not in told]
         one(chunk.id for chunk in chunks)
         one(chunk.created for chunk in chunks)
         one(chunk.model for chunk in chunks)
@@ -85,6 +91,7 @@ class OpenAI:
             if not chunk.choices:
                 assert (place, chunk.usage is not None) == (len(chunks) - 1, True)
                 continue
+            assert chunk.usage is None
             [choice] = chunk.choices
             assert choice.index == 0
             assert not finishes, "something came after the finish reason"
@@ -116,8 +123,8 @@ class Anthropic:
 
     TOOLS = [{"name": "get_weather", "description": "W.", "input_schema": WEATHER}]
 
-    def __init__(self, url):
-        self.client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0)
+    def __init__(self, url, headers=None):
+        self.client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, default_headers=headers)
 
     def request(self, model, broken):
         request = {"model": model, "max_tokens": 4096, "messages": [{"role": "user", "content": QUESTION}]}
@@ -163,6 +170,7 @@ class Anthropic:
     @staticmethod
     def events(events):
         heard, calls, blocks, is_open = Heard(), [], [], False
+        events = [event for event in events if event.type != "mainstay"]
         assert events[0].type == "message_start"
         assert [event.type for event in events[-2:]] == ["message_delta", "message_stop"]
         for event in events[1:-2]:
@@ -200,8 +208,8 @@ class Gemini:
     ERROR = errors.APIError
     UNSEEN = ()
 
-    def __init__(self, url):
-        options = types.HttpOptions(base_url=url)
+    def __init__(self, url, headers=None):
+        options = types.HttpOptions(base_url=url, headers=headers)
         self.client = genai.Client(api_key="none", http_options=options)
 
     def config(self, broken):
@@ -233,6 +241,7 @@ class Gemini:
 
     @staticmethod
     def chunks(chunks, broken):
+        chunks = [chunk for chunk in chunks if chunk.candidates or chunk.usage_metadata or chunk.prompt_feedback]
         one(chunk.response_id for chunk in chunks)
         one(chunk.model_version for chunk in chunks)
         candidates = [one_candidate(chunk) for chunk in chunks]

@@ -39,3 +39,49 @@ def test_a_stream_that_breaks_goes_on(stack, reader, way, broken, primary, fallb
     began = f"up-{fallback}" if nothing_shown else f"bad-{primary}"
     assert heard.headers["x-mainstay-provider"] == began, "who began what is shown"
     check(heard, broken)
+
+
+BY_NAME = {broken.name: broken for broken in BREAKS}
+
+
+@pytest.fixture(params=READERS)
+def told(request, stack):
+    """Makes a reader that sends these headers with its requests."""
+    return lambda **headers: READERS[request.param](
+        stack.open.url, {f"x-mainstay-{name}": value for name, value in headers.items()}
+    )
+
+
+@pytest.mark.parametrize("primary", UPSTREAMS)
+def test_the_story_at_the_end_upsets_nobody(stack, told, way, primary):
+    broken = BY_NAME["text-reset"]
+    reader = told(trace="1")
+    if isinstance(reader, READERS["gemini"]):
+        # A chat keeps no turn in its curated history that had an event without a candidate, as the story's is.
+        way = "raw"
+    with breaking(stack, broken, primary, "openai") as model:
+        check(getattr(reader, way)(model, broken), broken)
+
+
+@pytest.mark.parametrize("primary", UPSTREAMS)
+def test_a_caller_who_wants_the_error_gets_it(stack, told, way, primary):
+    broken = BY_NAME["text-reset"]
+    reader = told(rescue="error")
+    with (
+        breaking(stack, broken, primary, "openai") as model,
+        pytest.raises(reader.ERROR, match="stream broke after part of the answer was sent"),
+    ):
+        getattr(reader, way)(model, broken)
+
+
+@pytest.mark.parametrize("primary", ["openai", "anthropic"])
+def test_a_call_that_went_as_it_came_and_broke_is_an_error(stack, told, way, primary):
+    broken = BY_NAME["call"]
+    reader = told(release="early")
+    with breaking(stack, broken, primary, "openai") as model:
+        if isinstance(reader, READERS["gemini"]):
+            # Gemini's calls have no parts: nothing of it was shown.
+            check(getattr(reader, way)(model, broken), broken)
+            return
+        with pytest.raises(reader.ERROR, match="stream broke after part of the answer was sent"):
+            getattr(reader, way)(model, broken)
