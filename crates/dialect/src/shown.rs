@@ -99,33 +99,66 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// A state of [`Shown`] to come back to. It holds no text: it is good for the value it was taken of, and for as long as
-/// that one's text has only grown.
+/// A state of [`Shown`] to come back to. It holds no text and no names: it is good for the value it was taken of, for as
+/// long as that one's text has only grown; names are stated once and stay.
 #[derive(Debug, Clone)]
 pub struct Mark {
     text: usize,
-    /// Everything but the text.
-    rest: Shown,
+    continuation_token: Option<String>,
+    reasoning: bool,
+    signed: bool,
+    begun: bool,
+    blocks: u32,
+    open_block: Option<OpenBlock>,
+    tool_calls: u32,
+    open_call: bool,
+    finished: bool,
+    obstacle: Option<Obstacle>,
 }
 
 impl Shown {
-    /// Where it stands now. Taken before the first of the frames that are held.
+    /// Nothing yet, with room for the text of a short answer, so that it does not grow step by step.
+    pub(crate) fn with_room() -> Self {
+        Self { text: String::with_capacity(512), ..Self::default() }
+    }
+
+    /// Where it stands now. Taken before each frame that may have to be held, so it costs no allocation.
     pub fn mark(&self) -> Mark {
-        let rest = Self {
-            text: String::new(),
-            id: self.id.clone(),
-            model: self.model.clone(),
+        Mark {
+            text: self.text.len(),
             continuation_token: self.continuation_token.clone(),
-            ..*self
-        };
-        Mark { text: self.text.len(), rest }
+            reasoning: self.reasoning,
+            signed: self.signed,
+            begun: self.begun,
+            blocks: self.blocks,
+            open_block: self.open_block,
+            tool_calls: self.tool_calls,
+            open_call: self.open_call,
+            finished: self.finished,
+            obstacle: self.obstacle,
+        }
     }
 
     /// Goes back: the frames looked at since were held, and thrown away.
     pub fn rewind(&mut self, mark: &Mark) {
         let mut text = std::mem::take(&mut self.text);
         text.truncate(mark.text);
-        *self = Self { text, ..mark.rest.clone() };
+        *self = Self {
+            begun: mark.begun,
+            id: self.id.take(),
+            model: self.model.take(),
+            created: self.created,
+            text,
+            reasoning: mark.reasoning,
+            signed: mark.signed,
+            continuation_token: mark.continuation_token.clone(),
+            blocks: mark.blocks,
+            open_block: mark.open_block,
+            tool_calls: mark.tool_calls,
+            open_call: mark.open_call,
+            finished: mark.finished,
+            obstacle: mark.obstacle,
+        };
     }
 
     /// Memory it takes, in bytes.

@@ -170,7 +170,7 @@ impl Sniffer for Sniff {
     }
 
     fn record(&mut self) {
-        self.shown.get_or_insert_default();
+        self.shown.get_or_insert_with(|| Box::new(Shown::with_room()));
     }
 
     fn stop_recording(&mut self) {
@@ -317,7 +317,8 @@ fn show_delta(tag: Tag, delta: &Piece<'_>, event: &str, shown: &mut Shown) {
 fn say(text: Option<&RawValue>, shown: &mut Shown) {
     let Some(text) = text.map(RawValue::get).filter(|text| *text != "null") else { return };
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        Some(plain) if memchr::memchr(b'\\', plain.as_bytes()).is_none() => shown.text.push_str(plain),
+        // A token is a few bytes long: a loop is done before a vector search has begun.
+        Some(plain) if !plain.bytes().any(|byte| byte == b'\\') => shown.text.push_str(plain),
         _ => match serde_json::from_str::<String>(text) {
             Ok(text) => shown.text.push_str(&text),
             Err(_) => shown.hinder(Obstacle::Opaque),

@@ -135,7 +135,7 @@ impl Sniffer for GeminiSniffer {
     }
 
     fn record(&mut self) {
-        self.shown.get_or_insert_default();
+        self.shown.get_or_insert_with(|| Box::new(Shown::with_room()));
     }
 
     fn stop_recording(&mut self) {
