@@ -12,6 +12,7 @@ use super::{Check, Outcome, Record, head};
 use crate::inquiry::Inquiry;
 use canon::{Fault, FinishReason};
 use dialect::Shown;
+use dialect::shown::Obstacle;
 use routing::{Checks, Target};
 use std::sync::Arc;
 
@@ -25,6 +26,22 @@ pub(crate) struct Inspection {
     /// The caller has seen something of it: what does not pass is written down.
     committed: bool,
     over: bool,
+}
+
+/// Whether it holds what is no text and no call. Sources and probabilities belong to a text, where there is one.
+fn holds_something_else(shown: &Shown) -> bool {
+    match shown.obstacle {
+        None => false,
+        Some(Obstacle::Citations | Obstacle::Logprobs) => shown.text.trim_start().is_empty(),
+        Some(Obstacle::Candidates | Obstacle::Refusal | Obstacle::Media | Obstacle::Opaque) => true,
+    }
+}
+
+impl Said {
+    /// What a stream says.
+    pub(crate) fn in_stream(shown: &Shown, finish: Option<FinishReason>) -> Self {
+        Self { text: shown.text.clone(), finish, calls: shown.tool_calls > 0, other: holds_something_else(shown) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +85,7 @@ impl Inspection {
         if self.stage != Stage::Head || self.committed {
             return Ok(());
         }
-        let something_else = shown.tool_calls > 0 || shown.obstacle.is_some();
-        let opens = if something_else {
+        let opens = if shown.tool_calls > 0 || holds_something_else(shown) {
             true
         } else if !self.checks.refusal {
             !shown.text.trim_start().is_empty() || (reasoning_opens && shown.reasoning)
@@ -107,8 +123,7 @@ impl Inspection {
         if std::mem::replace(&mut self.over, true) {
             return Ok(None);
         }
-        let said =
-            Said { text: shown.text.clone(), finish, calls: shown.tool_calls > 0, other: shown.obstacle.is_some() };
+        let said = Said::in_stream(shown, finish);
         // What went out as the beginning of an answer is not called a refusal at its end.
         let checks = Checks { refusal: self.checks.refusal && !self.committed, ..self.checks };
         let Some(finding) = verdict::at_end(checks, &said, &self.inquiry, &self.target) else { return Ok(None) };

@@ -340,6 +340,19 @@ mod tests {
     }
 
     #[test]
+    fn probabilities_beside_a_text_hinder_no_check_of_it_and_a_marked_refusal_does() {
+        use dialect::shown::Obstacle;
+        let inquiry = inquiry(JSON);
+        for (obstacle, is_checked) in
+            [(Obstacle::Logprobs, true), (Obstacle::Citations, true), (Obstacle::Refusal, false)]
+        {
+            let shown = Shown { obstacle: Some(obstacle), ..shown("{") };
+            let mut inspection = Quality::of(&inquiry, ALL, None).inspection(&inquiry, &target()).unwrap();
+            assert_eq!(inspection.end(&shown, Some(FinishReason::Stop)).is_err(), is_checked, "{obstacle}");
+        }
+    }
+
+    #[test]
     fn a_check_that_failed_is_a_matter_of_quality_and_names_itself() {
         for check in Check::ALL {
             let fault = Finding::new(check, "so").into_fault();

@@ -28,13 +28,8 @@ impl Stream {
 
     /// What it says, for the evaluator; `None` = it went as it came, or is not read.
     pub(crate) fn said(&self) -> Option<Said> {
-        let shown = self.recorded()?;
-        Some(Said {
-            text: shown.text.clone(),
-            finish: self.facts.finish.as_ref().map(|(reason, _)| *reason),
-            calls: shown.tool_calls > 0,
-            other: shown.obstacle.is_some(),
-        })
+        let finish = self.facts.finish.as_ref().map(|(reason, _)| *reason);
+        self.recorded().map(|shown| Said::in_stream(shown, finish))
     }
 
     /// Whether a check holds it back.
