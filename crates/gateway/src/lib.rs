@@ -234,6 +234,16 @@ impl Gateway {
         self.shared.budget.held()
     }
 
+    /// Bytes held at the moment of what callers have of open streams, so that another target can go on with them.
+    pub fn transcript_bytes(&self) -> usize {
+        self.shared.transcripts.held()
+    }
+
+    /// Streams that went on without a transcript since the start, as there was no room for it.
+    pub fn streams_without_transcript(&self) -> usize {
+        self.shared.transcripts.refused()
+    }
+
     /// Cuts off callers of HTTP/2 streams that have not read for `limit`; the server looks every second.
     pub fn cut_off_slow_readers(&self, limit: std::time::Duration) {
         self.readers.cut_off(limit);

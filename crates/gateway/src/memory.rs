@@ -14,6 +14,8 @@ pub struct ByteBudget {
     limit: usize,
     /// The budget this one is a part of.
     whole: Option<Arc<ByteBudget>>,
+    /// How often something did not fit.
+    refused: Arc<AtomicUsize>,
 }
 
 /// Bytes held; given back on drop.
@@ -26,7 +28,7 @@ pub struct Held {
 impl ByteBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { held: Arc::new(AtomicUsize::new(0)), limit, whole: None }
+        Self { held: Arc::new(AtomicUsize::new(0)), limit, whole: None, refused: Arc::default() }
     }
 
     /// A part of this budget that may hold at most `limit` bytes of it.
@@ -39,15 +41,22 @@ impl ByteBudget {
         self.limit
     }
 
+    /// How often something did not fit.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     fn try_hold(&self, more: usize) -> bool {
         let fits = |held: usize| held.checked_add(more).filter(|sum| *sum <= self.limit);
         if self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         if self.whole.as_ref().is_none_or(|whole| whole.try_hold(more)) {
             return true;
         }
         self.held.fetch_sub(more, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
         false
     }
 

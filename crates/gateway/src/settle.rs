@@ -105,6 +105,7 @@ impl Settlement {
                 ms = ms(now, self.started),
                 cost = cost(facts, machine),
                 malformed_events = facts.malformed,
+                without_transcript = facts.unkept,
                 "served by a fallback"
             );
         } else {
@@ -119,6 +120,7 @@ impl Settlement {
                 output_tokens = facts.usage.output_tokens,
                 cost = cost(facts, machine),
                 malformed_events = facts.malformed,
+                without_transcript = facts.unkept,
                 "served"
             );
         }

@@ -230,6 +230,38 @@ async fn past_the_budget_of_transcripts_streams_go_on_without_rescue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_transcripts_of_ten_thousand_open_streams_stay_within_their_budget() {
+    const STREAMS: usize = 10_000;
+    let said = text(200);
+    let world = world(Plan::default(), &said, Duration::from_secs(3600));
+    // A stream gives its first event and then takes its time.
+    let slow = Behaviour {
+        answer: Answer::exactly(format!("{said} and more")).in_chunks(Chunks::Characters(said.len())),
+        ..paced(&said, Duration::from_secs(3600))
+    };
+    world.primary.set_behaviour(slow);
+    let yaml = Plan::default().model("timeouts: { idle: 2h }").yaml("http://primary", "http://fallback");
+    let snapshot = crate::support::snapshot(&yaml, &world.health);
+    let gateway = gateway::Gateway::new(snapshot, std::sync::Arc::new(world.spy.clone()), 1).unwrap();
+    // Room for the requests, and a quarter of it for about half of the transcripts.
+    let budget = STREAMS * said.len() * 2;
+    let gateway = gateway.with_byte_budget(budget);
+    let mut open = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS {
+        let mut response = gateway.handle(hello(OPENAI, true)).await;
+        assert_eq!(response.status(), 200);
+        response.body_mut().frame().await.unwrap().unwrap();
+        assert!(gateway.transcript_bytes() <= budget / 4);
+        open.push(response);
+    }
+    let without = gateway.streams_without_transcript();
+    assert!((STREAMS / 10..STREAMS).contains(&without), "{without} streams went on without");
+    assert!(gateway.transcript_bytes() > budget / 8);
+    drop(open);
+    assert_eq!((gateway.transcript_bytes(), gateway.held_bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_who_hangs_up_during_a_rescue_cancels_it() {
     let said = text(60);
     let world = world(Plan::default(), &said, Duration::from_millis(1));
