@@ -35,6 +35,8 @@ pub struct GatewayPen {
 #[derive(Default)]
 struct Ledger {
     attempts: Vec<Attempt>,
+    /// How often it was planned: what was tried under an earlier plan is no reason for anything.
+    round: u32,
     /// What the caller is given comes from there.
     serving: Option<Origin>,
     /// `None` until text is followed.
@@ -50,6 +52,7 @@ struct Ledger {
 
 struct Attempt {
     number: u32,
+    round: u32,
     target: Box<str>,
     credential: u32,
     read: Option<Tally>,
@@ -96,6 +99,7 @@ impl GatewayPen {
     pub fn planned(&self, candidates: u32, left: Option<Duration>, max_attempts: u32, max_targets: u32) {
         let deadline = left.map(|left| self.recorder.now().saturating_add(crate::policy::micros(left)));
         let (max_attempts, max_targets) = (Some(max_attempts), Some(max_targets));
+        lock(&self.ledger).round += 1;
         self.write(GatewayEvent::Planned { candidates, deadline, max_attempts, max_targets });
     }
 
@@ -106,8 +110,10 @@ impl GatewayPen {
         }
         let mut ledger = lock(&self.ledger);
         let kind = ledger.kind(target, credential, way);
+        let round = ledger.round;
         ledger.attempts.push(Attempt {
             number: attempt,
+            round,
             target: target.into(),
             credential,
             read: None,
@@ -272,12 +278,14 @@ impl Ledger {
     }
 
     fn kind(&self, target: &str, credential: u32, way: Way) -> AttemptKind {
-        let mut same = self.attempts.iter().filter(|attempt| *attempt.target == *target).peekable();
+        let mut round = self.attempts.iter().filter(|attempt| attempt.round == self.round).peekable();
+        let is_first = round.peek().is_none();
+        let mut same = round.filter(|attempt| *attempt.target == *target).peekable();
         match way {
             Way::Hedge => AttemptKind::Hedge,
             Way::Next | Way::Probe if self.serving.is_some() => AttemptKind::Rescue,
             Way::Probe if same.peek().is_none() => AttemptKind::Probe,
-            Way::Next if self.attempts.is_empty() => AttemptKind::First,
+            Way::Next if is_first => AttemptKind::First,
             Way::Next if same.peek().is_none() => AttemptKind::Fallback,
             Way::Next | Way::Probe if same.all(|it| it.was_refused() && it.credential != credential) => {
                 AttemptKind::Credential
