@@ -225,7 +225,7 @@ fn every_kind_of_violation_is_planted() {
 fn exactly_what_was_planted_is_found() {
     for (name, kind, plant) in PLANTS {
         let mut planted = 0;
-        for seed in 0..40 {
+        for seed in 0..20 {
             let Some((id, records)) = with(*plant, seed) else { continue };
             planted += 1;
             let in_order = check(records.clone(), ordered());
@@ -236,7 +236,7 @@ fn exactly_what_was_planted_is_found() {
                 assert!(!report.is_proof());
             }
         }
-        assert!(planted > 10, "{name}: planted {planted} times only");
+        assert!(planted > 5, "{name}: planted {planted} times only");
     }
 }
 
