@@ -53,7 +53,7 @@ pub struct CallerError {
     /// Everything that was tried.
     pub attempts: Vec<AttemptReport>,
     /// What the caller has of the answer, when its stream broke.
-    pub delivered: Option<Delivered>,
+    pub delivered: Option<Box<Delivered>>,
 }
 
 /// What a caller has of an answer whose stream broke.

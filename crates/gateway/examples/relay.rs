@@ -25,7 +25,7 @@ const CHUNKS: usize = 200;
 
 /// The frames of one stream, each an event.
 struct Frames {
-    frames: Arc<Vec<Bytes>>,
+    of: Arc<Vec<Bytes>>,
     next: usize,
     /// As a socket: every other poll finds nothing yet.
     ready: bool,
@@ -40,7 +40,7 @@ impl Body for Frames {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let frame = self.frames.get(self.next).cloned();
+        let frame = self.of.get(self.next).cloned();
         self.next += 1;
         Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -50,7 +50,7 @@ struct Provider(Arc<Vec<Bytes>>);
 
 impl Transport for Provider {
     fn send(&self, _call: Call) -> Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send>> {
-        let body = Frames { frames: self.0.clone(), next: 0, ready: false };
+        let body = Frames { of: self.0.clone(), next: 0, ready: false };
         Box::pin(async move {
             let mut headers = HeaderMap::new();
             headers.insert("content-type", HeaderValue::from_static("text/event-stream"));

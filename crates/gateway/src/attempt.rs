@@ -273,7 +273,7 @@ impl Attempt {
             let inbound = dialect::inbound(self.exchange.inquiry.dialect);
             let encoder = inbound.stream_encoder(self.exchange.shape.clone());
             let decoder = outbound.stream_decoder(profile);
-            Reader::Translated(Box::new(Translation::new(decoder, encoder, &self.exchange.terms)))
+            Reader::Translated(Box::new(Translation::new(decoder, encoder, self.exchange.terms)))
         };
         let mut stream = Stream::new(reply.body, reader, provider.clone(), self.exchange.terms, self.exchange.shares());
         stream.inspect(self.exchange.quality.inspection(&self.exchange.inquiry, &self.start.target));

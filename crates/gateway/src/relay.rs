@@ -339,7 +339,7 @@ impl RelayBody {
         });
         let by = self.target.as_ref().map_or("", |target| &target.id);
         match rescuing::assess(&kept.exchange, kept.rescue, seen, by) {
-            Remedy::Complete(seen) => self.complete_by_length(seen),
+            Remedy::Complete(seen) => self.complete_by_length(*seen),
             Remedy::Nothing { encoder, obstacle } => {
                 self.settlement.not_rescuable(obstacle);
                 self.blame(obstacle);
@@ -418,7 +418,7 @@ impl RelayBody {
         }
         stream.follows(&self.stream);
         if broken.is_restart() {
-            stream.announce(&self.settlement.restart_event(self.dialect, &self.shape));
+            stream.announce(&crate::settle::restart_event(self.dialect, &self.shape));
         }
         if let Some(kept) = &self.kept {
             stream.attach(broken.resume(&kept.exchange));
@@ -457,7 +457,7 @@ impl RelayBody {
         let mut encoder = dialect::inbound(self.dialect).stream_encoder(self.shape.clone());
         let mut error = broken(fault, &self.machine);
         let delivered = self.delivered.take().unwrap_or_default();
-        error.delivered = Some(Delivered { events: self.stream.facts.events, ..delivered });
+        error.delivered = Some(Box::new(Delivered { events: self.stream.facts.events, ..delivered }));
         self.stream.fail(encoder.as_mut(), &error);
         self.stream.abandon();
         self.state = State::Ended;

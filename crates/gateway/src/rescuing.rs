@@ -19,7 +19,7 @@ pub(crate) enum Remedy {
     /// Somebody may go on.
     GoOn(Box<Broken>),
     /// The caller has as much as it asked for: only the end is missing.
-    Complete(Seen),
+    Complete(Box<Seen>),
     /// Nothing, and why, for the log.
     Nothing {
         /// The seen stream's encoder, to end it with.
@@ -80,7 +80,7 @@ pub(crate) fn assess(exchange: &Exchange, mode: RescueMode, seen: Seen, by: &str
     };
     let delivered = used.output_tokens;
     if !again && matches!(rescue::ask(request, &seen.shown.text, Means::Prefill, delivered), Asked::LengthReached) {
-        return Remedy::Complete(Seen { usage: used, ..seen });
+        return Remedy::Complete(Box::new(Seen { usage: used, ..seen }));
     }
     Remedy::GoOn(Box::new(Broken {
         text: seen.shown.text.as_str().into(),
@@ -235,7 +235,7 @@ impl Attempt {
             ));
         }
         let decoder = dialect::outbound(target.provider.dialect).stream_decoder(&target.profile);
-        let reader = Translation::taking_over(decoder, joining, shown, &self.exchange.terms);
+        let reader = Translation::taking_over(decoder, joining, shown, self.exchange.terms);
         let mut stream = Box::new(Stream::new(
             reply.body,
             Reader::Translated(Box::new(reader)),

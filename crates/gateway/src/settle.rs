@@ -178,11 +178,6 @@ impl Settlement {
         tracing::info!(request_id = &*self.request_id, model = &*self.model, target, via, "the stream goes on");
     }
 
-    /// What a caller who accepts a new answer in the same stream reads before it.
-    pub(crate) fn restart_event(&self, dialect: DialectName, shape: &StreamShape) -> Bytes {
-        story_event(dialect, shape, None, &json!({ "restart": true }))
-    }
-
     /// The caller hung up on a committed stream.
     pub(crate) fn hung_up(&self, facts: &Facts, machine: &Machine, now: Instant) {
         if let Some(witness) = &self.witness {
@@ -242,6 +237,11 @@ impl Settlement {
         let story = self.story(facts, machine)?;
         Some(story_event(dialect, shape, facts.model.as_deref(), &story))
     }
+}
+
+/// What a caller who accepts a new answer in the same stream reads before it.
+pub(crate) fn restart_event(dialect: DialectName, shape: &StreamShape) -> Bytes {
+    story_event(dialect, shape, None, &json!({ "restart": true }))
 }
 
 /// A story as one event of a stream; empty where the framing has no room.

@@ -39,11 +39,11 @@ pub(crate) enum Holds {
 }
 
 impl Terms {
-    pub(super) fn holds_anything(&self) -> bool {
+    pub(super) fn holds_anything(self) -> bool {
         self.holds != Holds::Nothing
     }
 
-    pub(super) fn holds(&self, tag: Tag) -> bool {
+    pub(super) fn holds(self, tag: Tag) -> bool {
         match self.holds {
             Holds::Nothing => false,
             Holds::Calls => tag == Tag::Tool,

@@ -13,7 +13,7 @@ use dialect::{Shown, StreamDecoder, StreamEncoder};
 
 impl Translation {
     /// From a provider's dialect to the caller's.
-    pub(crate) fn new(decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder>, terms: &Terms) -> Self {
+    pub(crate) fn new(decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder>, terms: Terms) -> Self {
         let shown = terms.keeps.then(Shown::default);
         Self { encoder: Some(encoder), shown, ..Self::bare(decoder, terms) }
     }
@@ -23,12 +23,12 @@ impl Translation {
         decoder: Box<dyn StreamDecoder>,
         joining: Joining,
         shown: Option<Shown>,
-        terms: &Terms,
+        terms: Terms,
     ) -> Self {
         Self { joining: Some(joining), shown, ..Self::bare(decoder, terms) }
     }
 
-    fn bare(decoder: Box<dyn StreamDecoder>, terms: &Terms) -> Self {
+    fn bare(decoder: Box<dyn StreamDecoder>, terms: Terms) -> Self {
         Self {
             decoder,
             encoder: None,

@@ -47,7 +47,7 @@ impl World {
             row("fallback", fallback_is, "http://fallback", "[sk-f]"),
             "  judge:\n    dialect: openai-chat\n    base_url: http://judge/v1\n    keys: [sk-j]\n    models: [{ id: \
              j-1, input_price: 1000000, output_price: 1000000 }]\n",
-            lines.iter().map(|line| format!("    {line}\n")).collect::<String>(),
+            lines.iter().fold(String::new(), |text, line| text + "    " + line + "\n"),
         );
         let spy = Spy::over(InMemory::new().with(&primary).with(&fallback).with(&judge));
         let gateway = Gateway::new(snapshot(&yaml, &Arc::new(Health::new(1))), Arc::new(spy.clone()), 1).unwrap();

@@ -61,7 +61,7 @@ async fn half_of_the_usual_speed_for_ten_seconds_is_rescued() {
     for _ in 0..6 {
         assert_eq!(streamed(&world).await.text, said);
     }
-    let fast = Duration::from_millis(50 * 900);
+    let fast = Duration::from_secs(45);
     // A quarter of the speed from the twentieth event on would take three minutes.
     world.primary.set_behaviour(paced(&said, Duration::from_millis(200)));
     let began = tokio::time::Instant::now();
@@ -168,8 +168,8 @@ async fn usage_is_the_sum_of_the_parts_and_the_cap_what_is_left() {
     assert_eq!(heard.text, said, "{heard:#?}");
     let (input, output) = heard.usage.expect("usage was asked for");
     let fallback = &world.fallback.journal()[0];
-    assert!(input > u64::from(fallback.prompt_tokens), "{input}: the prompt was read twice");
-    assert!(output >= u64::from(fallback.output_tokens) + 100 / 4, "{output}");
+    assert!(input > fallback.prompt_tokens, "{input}: the prompt was read twice");
+    assert!(output >= fallback.output_tokens + 100 / 4, "{output}");
     let sent: serde_json::Value = serde_json::from_slice(&world.spy.sent()[1].body).unwrap();
     let left = sent["max_completion_tokens"].as_u64().or(sent["max_tokens"].as_u64()).unwrap();
     assert!(left < 400 && left > 300, "{left}");

@@ -48,7 +48,7 @@ async fn sweep(texts: &[Text], native: bool, manner: Manner) -> (usize, usize) {
     let (mut joined, mut honest) = (0, 0);
     let mut turn = 0;
     for text in texts {
-        for bytes in 0..=text.text.len() {
+        for bytes in 0..=text.said.len() {
             turn += 1;
             let (caller, primary, fallback) = (all[turn % 3], all[turn / 3 % 3], all[turn / 9 % 3]);
             // Gemini goes on natively by a token alone, which is a test of its own.
@@ -57,11 +57,11 @@ async fn sweep(texts: &[Text], native: bool, manner: Manner) -> (usize, usize) {
             // A world a cut: no breaker opens, nothing is learned.
             let world = world(primary, fallback, native);
             let fault = format!("cut_after_text:bytes={bytes},by={}", WAYS[turn % WAYS.len()]);
-            let heard = cut(&world, caller, &text.text, &fault, continues).await;
+            let heard = cut(&world, caller, &text.said, &fault, continues).await;
             let what = format!("{}: {caller}, {primary} then {fallback}, {fault}, {continues:?}", text.name);
-            check(&heard, shown(&text.text, bytes), &what);
+            check(&heard, shown(&text.said, bytes), &what);
             if heard.is_complete() {
-                assert_eq!(heard.text, text.text, "{what}");
+                assert_eq!(heard.text, text.said, "{what}");
                 joined += 1;
             } else {
                 // Of a text that says the same again, nobody can tell for sure whether it repeats or goes on.
@@ -74,7 +74,7 @@ async fn sweep(texts: &[Text], native: bool, manner: Manner) -> (usize, usize) {
 }
 
 fn report(who: &str, texts: &[Text], (joined, honest): (usize, usize)) {
-    let bytes: usize = texts.iter().map(|text| text.text.len() + 1).sum();
+    let bytes: usize = texts.iter().map(|text| text.said.len() + 1).sum();
     println!("{who}: {} texts, {bytes} cuts, {joined} whole again, {honest} honest errors", texts.len());
     assert_eq!(joined + honest, bytes);
 }
@@ -109,14 +109,14 @@ async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
         for (name, manner) in Manner::NAMES {
             for part in [3, 20, 55, 90] {
                 turn += 1;
-                let bytes = text.text.len() * part / 100;
+                let bytes = text.said.len() * part / 100;
                 let all = DialectName::ALL;
                 let (caller, primary, fallback) = (all[turn % 3], all[turn / 3 % 3], all[turn / 9 % 3]);
                 let world = world(primary, fallback, false);
                 let fault = format!("cut_after_text:bytes={bytes}");
-                let heard = cut(&world, caller, &text.text, &fault, manner.into()).await;
+                let heard = cut(&world, caller, &text.said, &fault, manner.into()).await;
                 let what = format!("{name}: {}: {caller}, {primary} then {fallback}, {fault}", text.name);
-                let shown = shown(&text.text, bytes);
+                let shown = shown(&text.said, bytes);
                 check(&heard, shown, &what);
                 let count = verdicts.entry(name).or_default();
                 if heard.is_complete() {
@@ -125,7 +125,7 @@ async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
                     // something out, or wrote plain marks for curly ones, which nobody can see.
                     let of_its_own = shown.trim().chars().count() < 16
                         || matches!(manner, Manner::Skips | Manner::AnewInOtherWords | Manner::Normalises);
-                    assert!(heard.text == text.text || of_its_own, "{what}: {heard:#?}");
+                    assert!(heard.text == text.said || of_its_own, "{what}: {heard:#?}");
                     count.0 += 1;
                 } else {
                     assert_eq!(heard.text, shown, "{what}: nothing is released without a join");
@@ -146,7 +146,7 @@ async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
 
 #[tokio::test(start_paused = true)]
 async fn gemini_goes_on_by_its_own_token() {
-    let text = &texts::all(1)[0].text;
+    let text = &texts::all(1)[0].said;
     for lag in [0, 1, 3] {
         for events in 1..text.len() / 9 {
             let plan = Plan { keys: "[sk-1], quirks: { continuation: token }", ..Plan::of(DialectName::Gemini) };

@@ -5,7 +5,7 @@ use crate::recorded;
 /// A text and what it is.
 pub(crate) struct Text {
     pub(crate) name: String,
-    pub(crate) text: String,
+    pub(crate) said: String,
     /// Says the same again and again: a target that starts anew may not be joined.
     pub(crate) repeats: bool,
 }
@@ -22,7 +22,7 @@ pub(crate) fn all(most: usize) -> Vec<Text> {
     let mut recorded = recorded::answers(most / 2).into_iter().map(|answer| Text {
         name: format!("{}/{}", answer.provider, answer.model),
         repeats: repeats(&answer.text),
-        text: until(&answer.text, 400).trim_end().to_owned(),
+        said: until(&answer.text, 400).trim_end().to_owned(),
     });
     let mut all = Vec::new();
     for seed in 0.. {
@@ -76,7 +76,7 @@ fn generated(seed: u64) -> Text {
             ("repetitive", unit.repeat(240 / unit.len()).trim_end().to_owned() + " end")
         }
     };
-    Text { name: format!("{kind} {seed}"), repeats: repeats(&text), text }
+    Text { name: format!("{kind} {seed}"), repeats: repeats(&text), said: text }
 }
 
 const PROSE: [&str; 24] = [
