@@ -314,9 +314,9 @@ pub enum SimulatorEvent {
         /// [`MOST_MARKS`]. The gateway may have read less than was sent.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         marks: Vec<Tally>,
-        /// Tokens that the provider bills.
-        #[serde(default, skip_serializing_if = "Tokens::is_none")]
-        billed: Tokens,
+        /// Tokens that the provider bills; `None` = it cannot tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        billed: Option<Tokens>,
     },
 }
 

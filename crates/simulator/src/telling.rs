@@ -29,7 +29,9 @@ pub(crate) struct Telling {
 /// How the answer's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Not at all: an error, or compressed.
+    /// There is no answer yet.
+    None,
+    /// Not at all: it is compressed.
     Opaque,
     /// Events.
     Events,
@@ -50,7 +52,7 @@ impl Telling {
         Some(Self {
             pen,
             dialect,
-            form: Form::Opaque,
+            form: Form::None,
             unread: BytesMut::new(),
             stated: Tokens::default(),
             worked: Tokens::default(),
@@ -75,7 +77,7 @@ impl Telling {
     pub(crate) fn sent(&mut self, chunk: &Chunk) {
         self.worked.output += u64::from(chunk.tokens);
         match self.form {
-            Form::Opaque => {}
+            Form::None | Form::Opaque => {}
             Form::Events => {
                 self.unread.extend_from_slice(&chunk.bytes);
                 while let Some(event) = next_event(&mut self.unread, false) {
@@ -107,10 +109,11 @@ impl Telling {
         // A failure before the first token costs nobody anything; who hangs up pays for what was begun.
         let (stated, worked) = (self.stated, self.worked);
         let is_billed = self.finished || worked.output > 0 || !stated.is_none() || how == ProviderEnd::Cancelled;
-        if is_billed {
-            let input = stated.input.max(worked.input);
-            self.pen.bill(Tokens { input, output: stated.output.max(worked.output) });
-        }
+        let input = stated.input.max(worked.input);
+        let cost = Tokens { input, output: stated.output.max(worked.output) };
+        // What a provider names in between counts too, and is not to be read in what is compressed.
+        let is_known = self.form != Form::Opaque || how == ProviderEnd::Complete;
+        self.pen.bill(is_known.then_some(if is_billed { cost } else { Tokens::default() }));
         self.pen.ended(how);
     }
 

@@ -118,7 +118,7 @@ impl Checker {
         let (Some(ended), Some(finished)) = (&attempt.ended, &attempt.finished) else { return };
         let number = attempt.number;
         let counts = &mut self.report.counts;
-        counts.bills_compared += 1;
+        counts.bills_compared += u64::from(finished.billed.is_some());
         if let Some(sentence) = attempt_bill(number, ended, finished) {
             found.push((Kind::BillingMismatch, sentence));
         }
@@ -143,7 +143,7 @@ fn count(counts: &mut Counts, story: &Story) {
     counts.attempts += story.attempts.iter().filter(|attempt| attempt.started.is_some()).count() as u64;
     counts.seen_by_provider += story.attempts.iter().filter(|attempt| attempt.asked > 0).count() as u64;
     for finished in story.attempts.iter().filter_map(|attempt| attempt.finished.as_ref()) {
-        counts.billed = counts.billed.plus(finished.billed);
+        counts.billed = counts.billed.plus(finished.billed.unwrap_or_default());
     }
     match story.gateway.settled.as_ref().filter(|_| story.gateway.is_request).map(|settled| settled.outcome) {
         None => {}
@@ -339,7 +339,7 @@ fn bill(story: &Story, settled: &Settled, found: &mut Found) {
 /// One attempt's tokens: exactly the provider's, or no more where the gateway says that it cannot know.
 fn attempt_bill(number: u32, ended: &Ended, finished: &Finished) -> Option<String> {
     let stated = ended.tokens.unwrap_or_default();
-    let billed = finished.billed;
+    let billed = finished.billed?;
     let fits = if ended.may_be_billed || ended.fault == Some(FaultClass::Cancelled) {
         stated.input <= billed.input && stated.output <= billed.output
     } else {

@@ -129,7 +129,7 @@ pub(super) struct Finished {
     pub(super) finish: Option<bool>,
     pub(super) text: Option<Tally>,
     pub(super) marks: Box<[Tally]>,
-    pub(super) billed: Tokens,
+    pub(super) billed: Option<Tokens>,
 }
 
 impl Settled {

@@ -14,7 +14,7 @@ pub struct SimulatorPen {
     text: Option<Tally>,
     marks: VecDeque<Tally>,
     finish: Option<bool>,
-    billed: Tokens,
+    billed: Option<Tokens>,
     ended: bool,
 }
 
@@ -30,7 +30,7 @@ impl SimulatorPen {
             text: None,
             marks: VecDeque::new(),
             finish: None,
-            billed: Tokens::default(),
+            billed: Some(Tokens::default()),
             ended: false,
         }
     }
@@ -55,9 +55,9 @@ impl SimulatorPen {
         self.finish = Some(true);
     }
 
-    /// What the call costs by now.
-    pub fn bill(&mut self, billed: Tokens) {
-        self.billed = billed;
+    /// What the call costs by now; `None` = it cannot be told.
+    pub fn bill(&mut self, billed: impl Into<Option<Tokens>>) {
+        self.billed = billed.into();
     }
 
     /// The call is over; what comes later is not written down.

@@ -152,8 +152,8 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
     }),
     ("the provider bills more than was counted", Kind::BillingMismatch, |all| {
         finished(all, |_, _, finish, billed| {
-            billed.output += u64::from(*finish == Some(true));
-            *finish == Some(true)
+            let billed = billed.as_mut().filter(|_| *finish == Some(true));
+            billed.map(|billed| billed.output += 1).is_some()
         })
     }),
     ("the exchange is settled with another sum", Kind::BillingMismatch, |all| {
@@ -188,7 +188,7 @@ const PLANTS: &[(&str, Kind, Plant)] = &[
             finish: None,
             text: None,
             marks: Vec::new(),
-            billed: Tokens::default(),
+            billed: None,
         });
         all.splice(place..place, [asked, done]);
         true
@@ -390,11 +390,11 @@ fn set_text(all: &mut [Record], to: Tally) -> bool {
 }
 
 type ChangeFinished<'a> =
-    &'a mut dyn FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Tokens) -> bool;
+    &'a mut dyn FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Option<Tokens>) -> bool;
 
 fn finished(
     all: &mut [Record],
-    mut change: impl FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Tokens) -> bool,
+    mut change: impl FnMut(&mut Option<Tally>, &mut Vec<Tally>, &mut Option<bool>, &mut Option<Tokens>) -> bool,
 ) -> bool {
     let change: ChangeFinished<'_> = &mut change;
     on(all, |event| match event {
