@@ -130,6 +130,10 @@ pub trait StreamDecoder: Send {
     /// `Done` if the protocol's terminator, or a finish reason for every candidate begun, was seen; else nothing, and
     /// the driver makes it `stream_broken`.
     fn end(&mut self, residue: &[u8], out: &mut Vec<Event>);
+    /// Whether the answer would be whole if nothing more came, although no `Finish` was emitted yet.
+    fn may_be_whole(&self) -> bool {
+        false
+    }
     /// The last token to go on with that the provider gave (Gemini 4); see [`canon::Continues::Token`].
     fn continuation_token(&self) -> Option<&str> {
         None

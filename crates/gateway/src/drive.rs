@@ -192,6 +192,7 @@ fn terms(inquiry: &Inquiry, model: &Model, rescue: RescueMode) -> Terms {
         } else {
             Holds::Calls
         },
+        several: scan.n > 1,
         text: match model.settings.rescue.hold {
             _ if !keeps => Granularity::None,
             Hold::None => Granularity::None,

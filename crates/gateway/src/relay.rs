@@ -253,7 +253,7 @@ impl RelayBody {
         self.waiting_since = Some(now);
         let idle = if self.stream.finished() { USAGE_GRACE.min(self.limits.idle) } else { self.limits.idle };
         if self.waited >= idle {
-            if self.stream.finished() {
+            if self.stream.may_be_whole() {
                 self.close();
             } else {
                 self.break_off(Fault::timed_out(Phase::Idle, idle));

@@ -54,13 +54,17 @@ impl StreamDecoder for Decoder {
             // Bytes that are no chunk tell that the stream was cut.
             self.failed = true;
         }
-        let all = self.candidates.iter().all(|c| c.finish.is_some()) && !self.candidates.is_empty();
-        if !self.failed && (self.blocked || all) {
+        if self.may_be_whole() {
             for candidate in &mut self.candidates {
                 candidate.tell_finish(out);
             }
             out.push(Event::Done);
         }
+    }
+
+    fn may_be_whole(&self) -> bool {
+        let all = self.candidates.iter().all(|c| c.finish.is_some()) && !self.candidates.is_empty();
+        !self.failed && (self.blocked || all)
     }
 
     fn continuation_token(&self) -> Option<&str> {

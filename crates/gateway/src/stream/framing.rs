@@ -1,6 +1,7 @@
 //! What stands around the events of a same-dialect stream.
 
 use bytes::BytesMut;
+use canon::DialectName;
 use dialect::sse::Frame;
 
 /// What stands around the events that pass.
@@ -41,5 +42,14 @@ impl Framing {
             Self::Array { begun: true } => out.extend_from_slice(b"]"),
             Self::Array { begun: false } => out.extend_from_slice(b"[]"),
         }
+    }
+}
+
+/// The event that ends a whole stream of this dialect, behind its finish reason.
+pub(super) fn terminator(dialect: DialectName) -> &'static [u8] {
+    match dialect {
+        DialectName::OpenaiChat => b"data: [DONE]\n\n",
+        DialectName::AnthropicMessages => b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        DialectName::Gemini => b"",
     }
 }

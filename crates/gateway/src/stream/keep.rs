@@ -25,6 +25,8 @@ pub(crate) struct Terms {
     pub holds: Holds,
     /// To which boundary text is held back.
     pub text: rescue::Granularity,
+    /// More than one candidate was asked for.
+    pub several: bool,
 }
 
 /// What is held to completeness.

@@ -131,6 +131,8 @@ pub(crate) struct Stream {
     /// Whole frames held to completeness, and where the record stood before them.
     frames: BytesMut,
     since: Option<Mark>,
+    /// The provider sent its terminator.
+    terminated: bool,
     /// The terminator is kept back, so that the trace can go before it.
     hold_terminator: bool,
     terminator: BytesMut,
@@ -176,6 +178,7 @@ impl Stream {
             shown: false,
             frames: BytesMut::new(),
             since: None,
+            terminated: false,
             hold_terminator: false,
             terminator: BytesMut::new(),
             inspection: None,
@@ -213,7 +216,17 @@ impl Stream {
 
     /// Whether the finish reason was seen; after it only usage and the terminator may follow, within a second.
     pub(crate) fn finished(&self) -> bool {
-        self.finished
+        // Of several candidates, the protocol says when the last one is finished.
+        self.finished || (self.facts.finish.is_some() && !self.terms.several)
+    }
+
+    /// Whether the answer is whole if nothing more comes. Some dialects tell that from the finish alone only in the end.
+    pub(crate) fn may_be_whole(&self) -> bool {
+        let would_end = match &self.reader {
+            Reader::Same { .. } => false,
+            Reader::Translated(translation) => translation.decoder.may_be_whole(),
+        };
+        would_end || self.finished()
     }
 
     /// Reads on. `Ready` once something happened that the driver must know; what can be sent is in the output.
@@ -305,10 +318,17 @@ impl Stream {
             let frame = frame.map_err(|_| {
                 Fault::new(FaultClass::StreamBroken, Origin::Body, "an event of the stream is larger than 16 MiB")
             })?;
-            content |= match &mut self.reader {
-                Reader::Same { .. } => self.pass(&frame)?,
-                Reader::Translated(_) => self.translate(&frame)?,
+            let was_whole = self.may_be_whole();
+            let read = match &mut self.reader {
+                Reader::Same { .. } => self.pass(&frame),
+                Reader::Translated(_) => self.translate(&frame),
             };
+            match read {
+                Ok(more) => content |= more,
+                // An error behind a whole answer is nobody's concern either.
+                Err(fault) if was_whole && fault.origin == Origin::Body => self.end().map_err(|_| fault)?,
+                Err(fault) => return Err(fault),
+            }
             if self.ended {
                 break;
             }
@@ -361,6 +381,7 @@ impl Stream {
         if let Reader::Same { framing, .. } = &self.reader {
             framing.close(&mut self.out);
         }
+        self.terminate();
         self.ended = true;
         Ok(())
     }

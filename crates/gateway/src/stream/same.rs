@@ -1,6 +1,6 @@
 //! Same dialect: the provider's own bytes, looked at in passing.
 
-use super::{Reader, Stream};
+use super::{Framing, Reader, Stream, framing};
 use crate::stream::keep::HOLD_LIMIT;
 use bytes::{Bytes, BytesMut};
 use canon::{Fault, Tag};
@@ -34,6 +34,7 @@ impl Stream {
             self.facts.model = model;
         }
         let only_terminator = tag == Tag::Done && finish.is_none();
+        self.terminated |= only_terminator;
         if let Some((reason, native)) = finish {
             self.finish(reason, native, is_content)?;
             self.release_frames();
@@ -60,6 +61,17 @@ impl Stream {
         if self.frames.len() > HOLD_LIMIT {
             self.terms.hold_no_more();
             self.release_frames();
+        }
+    }
+
+    /// A whole answer ends with its dialect's terminator, although the provider left it out or was lost before it:
+    /// whoever reads it by the rule that nothing is complete without one must not take it for cut.
+    pub(super) fn terminate(&mut self) {
+        if let Reader::Same { framing: Framing::Received, .. } = &self.reader
+            && !std::mem::replace(&mut self.terminated, true)
+        {
+            let out = if self.hold_terminator { &mut self.terminator } else { &mut self.out };
+            out.extend_from_slice(framing::terminator(self.provider.dialect));
         }
     }
 

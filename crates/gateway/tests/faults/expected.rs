@@ -67,6 +67,13 @@ pub(crate) fn expected(cell: &Cell) -> Expected {
         // Nothing was shown: whatever came is forgotten.
         Phase::FirstToken | Phase::MidToolCall => before_content(cell),
         Phase::MidText | Phase::MidToolCallAfterText | Phase::LastEvent => after_content(cell.way),
+        // Gemini's finish reason is not always its last word. An error behind it is believed as long as the caller was
+        // not told the finish, which waits for the end where it is translated.
+        Phase::AfterFinish
+            if cell.way == Way::InBandError && cell.primary == DialectName::Gemini && cell.caller != cell.primary =>
+        {
+            once(Outcome::Rescued)
+        }
         // The answer is complete, however its stream ends.
         Phase::AfterFinish => once(Outcome::Primary),
     }

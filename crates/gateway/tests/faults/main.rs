@@ -35,8 +35,7 @@ mod support;
 #[path = "../support/wire.rs"]
 mod wire;
 
-use canon::DialectName;
-use cell::{Cell, Phase, Way};
+use cell::Cell;
 use std::collections::HashMap;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -48,23 +47,7 @@ const AT_ONCE: usize = 8;
 type Known = (&'static str, fn(&Cell) -> bool);
 
 /// What is known to differ and why, and in which cells. Each of them must still differ.
-const KNOWN: [Known; 3] = [
-    ("an error behind the finish reason counts as a broken stream, and the caller reads a second finish", |cell| {
-        behind_the_finish(cell) && cell.way == Way::InBandError
-    }),
-    ("a finish reason alone does not end the wait for a stream that is translated, or Anthropic's", |cell| {
-        let is_noticed = cell.caller == cell.primary && cell.primary != DialectName::AnthropicMessages;
-        behind_the_finish(cell) && matches!(cell.way, Way::Hang | Way::Late) && !is_noticed
-    }),
-    ("a terminator that the provider leaves out is left out for callers of its dialect", |cell| {
-        let has_one = cell.caller == cell.primary && cell.caller != DialectName::Gemini;
-        behind_the_finish(cell) && has_one && !matches!(cell.way, Way::Slow | Way::Malformed)
-    }),
-];
-
-fn behind_the_finish(cell: &Cell) -> bool {
-    cell.streamed && cell.phase == Phase::AfterFinish
-}
+const KNOWN: [Known; 0] = [];
 
 fn is_known(cell: &Cell) -> bool {
     KNOWN.iter().any(|(_, is_known)| is_known(cell))
