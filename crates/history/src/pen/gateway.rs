@@ -278,18 +278,17 @@ impl Ledger {
     }
 
     fn kind(&self, target: &str, credential: u32, way: Way) -> AttemptKind {
-        let mut round = self.attempts.iter().filter(|attempt| attempt.round == self.round).peekable();
-        let is_first = round.peek().is_none();
-        let mut same = round.filter(|attempt| *attempt.target == *target).peekable();
+        let round: Vec<&Attempt> = self.attempts.iter().filter(|attempt| attempt.round == self.round).collect();
+        let same: Vec<&&Attempt> = round.iter().filter(|attempt| *attempt.target == *target).collect();
+        let was_refused = same.last().is_some_and(|last| last.was_refused());
+        let is_new = same.iter().all(|attempt| attempt.credential != credential);
         match way {
             Way::Hedge => AttemptKind::Hedge,
             Way::Next | Way::Probe if self.serving.is_some() => AttemptKind::Rescue,
-            Way::Probe if same.peek().is_none() => AttemptKind::Probe,
-            Way::Next if is_first => AttemptKind::First,
-            Way::Next if same.peek().is_none() => AttemptKind::Fallback,
-            Way::Next | Way::Probe if same.all(|it| it.was_refused() && it.credential != credential) => {
-                AttemptKind::Credential
-            }
+            Way::Probe if same.is_empty() => AttemptKind::Probe,
+            Way::Next if round.is_empty() => AttemptKind::First,
+            Way::Next if same.is_empty() => AttemptKind::Fallback,
+            Way::Next | Way::Probe if was_refused && is_new => AttemptKind::Credential,
             Way::Next | Way::Probe => AttemptKind::Retry,
         }
     }
