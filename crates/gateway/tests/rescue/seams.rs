@@ -81,28 +81,28 @@ fn report(who: &str, texts: &[Text], (joined, honest): (usize, usize)) {
 
 #[tokio::test(start_paused = true)]
 async fn text_cut_at_every_byte_is_whole_again_where_the_target_is_instructed() {
-    let texts = texts::all(texts::count(30));
+    let texts = texts::all(texts::count(12));
     let found = sweep(&texts, false, Manner::Exact).await;
     report("instructed", &texts, found);
 }
 
 #[tokio::test(start_paused = true)]
 async fn text_cut_at_every_byte_is_whole_again_where_the_target_goes_on_natively() {
-    let texts = texts::all(texts::count(30));
+    let texts = texts::all(texts::count(12));
     let found = sweep(&texts, true, Manner::Exact).await;
     report("native", &texts, found);
 }
 
 #[tokio::test(start_paused = true)]
 async fn text_cut_at_every_byte_is_whole_again_where_the_target_starts_anew() {
-    let texts = texts::all(texts::count(30));
+    let texts = texts::all(texts::count(12));
     let found = sweep(&texts, false, Manner::Anew).await;
     report("anew", &texts, found);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
-    let texts: Vec<Text> = texts::all(texts::count(60)).into_iter().filter(|text| !text.repeats).collect();
+    let texts: Vec<Text> = texts::all(texts::count(40)).into_iter().filter(|text| !text.repeats).collect();
     let mut verdicts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut turn = 0;
     for text in &texts {

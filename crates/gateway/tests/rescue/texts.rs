@@ -45,9 +45,8 @@ fn until(text: &str, most: usize) -> &str {
 fn repeats(text: &str) -> bool {
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     starts.iter().enumerate().any(|(index, at)| {
-        let Some(end) = starts.get(index + 24) else { return false };
-        let (passage, rest) = (text.get(*at..*end).unwrap_or_default(), text.get(*at + 1..).unwrap_or_default());
-        rest.contains(passage)
+        let (Some(next), Some(end)) = (starts.get(index + 1), starts.get(index + 24)) else { return false };
+        text.get(*next..).unwrap().contains(text.get(*at..*end).unwrap())
     })
 }
 
