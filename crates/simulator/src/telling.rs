@@ -112,7 +112,8 @@ impl Telling {
         let input = stated.input.max(worked.input);
         let cost = Tokens { input, output: stated.output.max(worked.output) };
         // What a provider names in between counts too, and is not to be read in what is compressed.
-        let is_known = self.form != Form::Opaque || how == ProviderEnd::Complete;
+        let has_answered = how == ProviderEnd::Complete && worked.output > 0;
+        let is_known = self.form != Form::Opaque || has_answered;
         self.pen.bill(is_known.then_some(if is_billed { cost } else { Tokens::default() }));
         self.pen.ended(how);
     }
