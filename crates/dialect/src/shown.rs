@@ -143,11 +143,12 @@ impl Shown {
     pub fn rewind(&mut self, mark: &Mark) {
         let mut text = std::mem::take(&mut self.text);
         text.truncate(mark.text);
+        // Names stand in the first frame: they were shown if anything was.
         *self = Self {
             begun: mark.begun,
-            id: self.id.take(),
-            model: self.model.take(),
-            created: self.created,
+            id: self.id.take().filter(|_| mark.begun),
+            model: self.model.take().filter(|_| mark.begun),
+            created: self.created.filter(|_| mark.begun),
             text,
             reasoning: mark.reasoning,
             signed: mark.signed,
