@@ -119,7 +119,7 @@ pub struct Mark {
 impl Shown {
     /// Nothing yet, with room for the text of a short answer, so that it does not grow step by step.
     pub(crate) fn with_room() -> Self {
-        Self { text: String::with_capacity(512), ..Self::default() }
+        Self { text: String::with_capacity(128), ..Self::default() }
     }
 
     /// Where it stands now. Taken before each frame that may have to be held, so it costs no allocation.

@@ -71,15 +71,15 @@ impl Inquiry {
 
     /// JSON mode or JSON Schema output is asked for.
     pub(crate) fn is_structured(&self) -> bool {
-        let says = |fields: &[Field], keys: [&str; 2], word: &[u8]| {
+        let says = |fields: &[Field], keys: &[&str], word: &[u8]| {
             fields.iter().filter(|field| keys.contains(&&*field.key)).any(|field| {
                 let value = self.body.get(field.value_range.clone()).unwrap_or_default();
                 value.windows(word.len()).any(|window| window == word)
             })
         };
         self.scan.has_json_schema
-            || says(&self.scan.fields, ["response_format", "response_format"], b"json_object")
-            || says(&self.scan.places.config_fields, ["responseMimeType", "response_mime_type"], b"application/json")
+            || says(&self.scan.fields, &["response_format"], b"json_object")
+            || says(&self.scan.places.config_fields, &["responseMimeType", "response_mime_type"], b"application/json")
     }
 
     /// Whether the caller's SDK says that this request is its own retry.

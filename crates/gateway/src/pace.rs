@@ -13,14 +13,26 @@ const STEPS: usize = 10;
 /// A stream shorter than this says nothing about a pace.
 const TELLING: u64 = 16;
 
+/// About a second of waiting. Small, as every open stream has ten.
+#[derive(Debug, Clone, Copy, Default)]
+struct Step {
+    waited_us: u32,
+    events: u32,
+}
+
+impl Step {
+    fn waited(self) -> Duration {
+        Duration::from_micros(u64::from(self.waited_us))
+    }
+}
+
 /// Measures one stream. Time in which the caller was waited for is not in it.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// The usual time between two events; `None` = unknown, nothing is too slow.
     usual: Option<Duration>,
-    steps: [(Duration, u64); STEPS],
+    steps: [Step; STEPS],
     at: usize,
-    full: bool,
     waited: Duration,
     events: u64,
     first: Option<u64>,
@@ -31,9 +43,8 @@ impl Pace {
     pub(crate) fn of(target: Option<&Target>) -> Self {
         Self {
             usual: target.and_then(|target| target.health.usual_pace()),
-            steps: [(Duration::ZERO, 0); STEPS],
+            steps: [Step::default(); STEPS],
             at: 0,
-            full: false,
             waited: Duration::ZERO,
             events: 0,
             first: None,
@@ -47,25 +58,25 @@ impl Pace {
         self.first.get_or_insert(events);
         self.waited += gap;
         let Some(step) = self.steps.get_mut(self.at) else { return false };
-        step.0 += gap;
-        step.1 += new;
-        if step.0 < STEP {
+        step.waited_us = step.waited_us.saturating_add(u32::try_from(gap.as_micros()).unwrap_or(u32::MAX));
+        step.events = step.events.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        if step.waited() < STEP {
             return false;
         }
         let slow = self.is_slow();
         self.at = (self.at + 1) % STEPS;
-        self.full |= self.at == 0;
         if let Some(next) = self.steps.get_mut(self.at) {
-            *next = (Duration::ZERO, 0);
+            *next = Step::default();
         }
         slow
     }
 
     fn is_slow(&self) -> bool {
         let Some(usual) = self.usual else { return false };
-        let (waited, events) =
-            self.steps.iter().fold((Duration::ZERO, 0), |sum, step| (sum.0 + step.0, sum.1 + step.1));
-        waited >= WINDOW && usual.saturating_mul(HALF).as_secs_f64() * (events as f64) < waited.as_secs_f64()
+        let (waited, events) = self.steps.iter().fold((Duration::ZERO, 0.0), |(waited, events), step| {
+            (waited + step.waited(), events + f64::from(step.events))
+        });
+        waited >= WINDOW && usual.saturating_mul(HALF).as_secs_f64() * events < waited.as_secs_f64()
     }
 
     /// The mean time between two events of a stream that has ended after `events`; `None` = too short to tell.

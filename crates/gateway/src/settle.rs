@@ -92,7 +92,7 @@ impl Settlement {
                 "the answer did not pass a check after part of it was sent"
             );
         }
-        let attempts = machine.attempts().len();
+        let attempts = machine.attempts_made();
         if let Some(reason) = machine.fallback_reason() {
             tracing::info!(
                 request_id = &*self.request_id,
