@@ -308,10 +308,15 @@ impl RelayBody {
         }
         let action = self.machine.next(Event::Completed { attempt: self.attempt }, now);
         debug_assert!(matches!(action, Action::Done), "a completed attempt settles the exchange");
-        self.state = State::Ended;
         if let Some((target, pace)) = self.target.as_ref().zip(self.pace.mean(self.stream.facts.events)) {
             target.health.observe_pace(pace);
         }
+        self.settle_whole(now);
+    }
+
+    /// The caller has a whole answer.
+    fn settle_whole(&mut self, now: Instant) {
+        self.state = State::Ended;
         self.settlement.complete(&self.stream.facts, &self.machine, now);
         if let Some(trace) = self.settlement.trace_event(self.dialect, &self.shape, &self.stream.facts, &self.machine) {
             self.stream.release_terminator(&trace);
@@ -339,7 +344,7 @@ impl RelayBody {
         });
         let by = self.target.as_ref().map_or("", |target| &target.id);
         match rescuing::assess(&kept.exchange, kept.rescue, seen, by) {
-            Remedy::Complete(seen) => self.complete_by_length(*seen),
+            Remedy::Complete(seen) => self.complete_by_length(*seen, fault),
             Remedy::Nothing { encoder, obstacle } => {
                 self.settlement.not_rescuable(obstacle);
                 self.blame(obstacle);
@@ -432,8 +437,9 @@ impl RelayBody {
         self.waited = Duration::ZERO;
     }
 
-    /// The caller's cap on output was delivered before the stream broke: only its end is missing.
-    fn complete_by_length(&mut self, seen: Seen) {
+    /// The caller's cap on output was delivered before the stream broke: only its end is missing. The answer is whole;
+    /// the target is to blame for the break all the same.
+    fn complete_by_length(&mut self, seen: Seen, fault: Fault) {
         let Some(kept) = &self.kept else { return };
         let inbound = dialect::inbound(kept.exchange.inquiry.dialect);
         let fresh = || inbound.resume_encoder(kept.exchange.shape.clone(), &seen.shown);
@@ -442,7 +448,9 @@ impl RelayBody {
         if let Some(witness) = &self.settlement.witness {
             witness.limited(self.attempt);
         }
-        self.complete();
+        let now = self.clock.now();
+        let _end = self.machine.next(Event::Broken { attempt: self.attempt, fault, can_go_on: false }, now);
+        self.settle_whole(now);
     }
 
     /// Nobody goes on: the caller is told.
