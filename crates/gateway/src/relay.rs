@@ -392,9 +392,7 @@ impl RelayBody {
         match outcome {
             Ok(stream) => self.take_over(stream, *broken, start, now),
             Err(NotTakenOver { fault, failure }) => {
-                if failure == routing::RescueFailure::PrefillRefused {
-                    broken.refused_by(&start);
-                }
+                broken.learn(&start, failure);
                 self.settlement.not_rescued(&start.target.id, &fault);
                 self.blame(&format!("{}: {}", start.target.id, fault.message));
                 if let Some(witness) = &self.settlement.witness {

@@ -42,8 +42,8 @@ pub(crate) struct Broken {
     again: bool,
     /// The target that gave the continuation token.
     by: String,
-    /// Targets that would not take a begun answer.
-    refused: Vec<String>,
+    /// Targets that are asked in words, whatever they could do natively.
+    in_words: Vec<String>,
 }
 
 /// A call that takes over.
@@ -51,7 +51,8 @@ pub(crate) struct TakeOver {
     request: Request,
     joining: Joining,
     shown: Option<Shown>,
-    prefilled: bool,
+    /// Asked to go on with its own turn, not in words.
+    natively: bool,
 }
 
 /// A call that did not take over.
@@ -90,7 +91,7 @@ pub(crate) fn assess(exchange: &Exchange, mode: RescueMode, seen: Seen, by: &str
         request: Arc::new(request.clone()),
         again,
         by: by.to_owned(),
-        refused: Vec::new(),
+        in_words: Vec::new(),
     }))
 }
 
@@ -128,7 +129,7 @@ impl Broken {
             request: Request { stream: true, ..(*self.request).clone() },
             joining: Joining::again(self.used.clone()),
             shown: shown.clone(),
-            prefilled: false,
+            natively: false,
         };
         if self.again {
             return whole();
@@ -146,7 +147,7 @@ impl Broken {
                 let stops = StopSpan::new(&self.request.stop, &self.text);
                 TakeOver {
                     joining: Joining::new(Join::new(self.text.clone(), mode), stops, self.used.clone()),
-                    prefilled: request.continues.is_some(),
+                    natively: request.continues.is_some(),
                     request,
                     shown,
                 }
@@ -156,7 +157,7 @@ impl Broken {
 
     fn means(&self, start: &Start) -> Means<'_> {
         let target = &start.target;
-        if self.refused.contains(&target.id) || !target.profile.can_continue(&self.request) {
+        if self.in_words.contains(&target.id) || !target.profile.can_continue(&self.request) {
             return Means::Instruction;
         }
         match (&self.shown.continuation_token, target.profile.continuation) {
@@ -178,10 +179,15 @@ impl Broken {
         }
     }
 
-    /// This target would not take a begun answer: it is asked in words from now on, by every exchange.
-    pub(crate) fn refused_by(&mut self, start: &Start) {
-        start.target.health.learn_prefill_refused();
-        self.refused.push(start.target.id.clone());
+    /// What asking this target to go on natively came to: one that refuses is asked in words from now on, by every
+    /// exchange; one that went on with other words only for the rest of this one.
+    pub(crate) fn learn(&mut self, start: &Start, failure: RescueFailure) {
+        match failure {
+            RescueFailure::PrefillRefused => start.target.health.learn_prefill_refused(),
+            RescueFailure::NotContinued => {}
+            RescueFailure::Fault | RescueFailure::NoJoin => return,
+        }
+        self.in_words.push(start.target.id.clone());
     }
 
     /// The encoder of the broken stream, to end it with.
@@ -205,8 +211,8 @@ impl Broken {
 impl Attempt {
     /// Asks the target to take over, up to the first content that goes on from what was shown.
     pub(crate) async fn take_over(self, going: TakeOver) -> Result<Box<Stream>, NotTakenOver> {
-        let prefilled = going.prefilled;
-        self.joined(going).await.map_err(|fault| NotTakenOver { failure: failure(&fault, prefilled), fault })
+        let natively = going.natively;
+        self.joined(going).await.map_err(|fault| NotTakenOver { failure: failure(&fault, natively), fault })
     }
 
     async fn joined(&self, going: TakeOver) -> Result<Box<Stream>, Fault> {
@@ -264,10 +270,13 @@ impl Attempt {
 }
 
 /// What a fault of a call that was to take over means.
-fn failure(fault: &Fault, prefilled: bool) -> RescueFailure {
-    if fault.code.as_deref() == Some(NO_JOIN) {
-        return RescueFailure::NoJoin;
-    }
+fn failure(fault: &Fault, natively: bool) -> RescueFailure {
+    let no_join = fault.code.as_deref() == Some(NO_JOIN);
     let about_the_request = matches!(fault.class, FaultClass::InvalidRequest | FaultClass::UnsupportedParameter);
-    if prefilled && about_the_request { RescueFailure::PrefillRefused } else { RescueFailure::Fault }
+    match (no_join, natively) {
+        (true, true) => RescueFailure::NotContinued,
+        (true, false) => RescueFailure::NoJoin,
+        (false, true) if about_the_request => RescueFailure::PrefillRefused,
+        (false, _) => RescueFailure::Fault,
+    }
 }

@@ -1,6 +1,6 @@
 //! The passage a target is asked to repeat, so that the seam can be seen.
 
-use crate::text::{find, from, has_chars, tail};
+use crate::text::{find, floor, from, has_chars, tail, until};
 
 /// Characters of the shortest anchor, if as much was shown.
 pub const ANCHOR_MIN: usize = 64;
@@ -43,6 +43,43 @@ pub fn anchor(shown: &str) -> Anchor {
         }
     }
     chosen
+}
+
+/// Bytes of the shortest proof. Bytes, for a character of Chinese says as much as three of English.
+const PROOF_MIN: usize = 12;
+
+/// Chooses what a target that goes on natively is *not* given, so that it has to say it by itself: the last words shown,
+/// [`PROOF_MIN`] bytes or more from the start of a word, as few as make them unique where a few more do. `None` where
+/// nothing would be left before them.
+///
+/// A target that goes on with what it was given says the next words again, for they are the most likely ones; one that
+/// starts anew, answers something else or speaks of the task does not. And the beginning it gets ends between two words,
+/// where its tokens end too.
+pub(crate) fn proof(shown: &str) -> Option<Anchor> {
+    let body = shown.trim_end();
+    let mut chosen = None;
+    for length in [PROOF_MIN, 2 * PROOF_MIN, 4 * PROOF_MIN] {
+        let at = visible_at(body, floor(body, body.len().saturating_sub(length)).len());
+        let start = word_start(shown, at, floor(body, at.saturating_sub(length)).len());
+        if until(shown, start).trim().is_empty() {
+            break;
+        }
+        let unique = find(shown, from(shown, start), 0) == Some(start);
+        chosen = chosen.filter(|_| !unique).or(Some(Anchor { start, unique }));
+        if unique {
+            break;
+        }
+    }
+    chosen
+}
+
+/// `at`, or if white space stands there the last visible character before it.
+fn visible_at(text: &str, at: usize) -> usize {
+    if from(text, at).starts_with(char::is_whitespace) {
+        until(text, at).trim_end().char_indices().next_back().map_or(0, |(at, _)| at)
+    } else {
+        at
+    }
 }
 
 /// The start of the word at `start` or before it, not before `earliest`; else the nearest place that is neither white

@@ -1,14 +1,15 @@
 //! The request that asks a target to go on.
 //!
-//! Three forms. *Native*: what was shown, right-trimmed (Anthropic refuses trailing white space), is the beginning of
-//! the target's own turn, or the provider's token stands for it. *Anchored*: the partial answer is a turn of the
+//! Three forms. *Native*: what was shown but for its last words, right-trimmed (Anthropic refuses trailing white space),
+//! is the beginning of the target's own turn, and that it says those words is the proof that it went on; or the
+//! provider's token stands for all of it. *Anchored*: the partial answer is a turn of the
 //! assistant, and a turn of the user asks to repeat its end and go on. *Opening*: so little was shown
 //! (less than [`MIN_OVERLAP`](crate::MIN_OVERLAP) characters) that a target which goes on could not be told from one that
 //! starts again (after "l", is "lama" the rest of "llama" or a new answer?), so no partial turn is sent at all: the
 //! turns stay as they are, a system instruction asks for an answer that begins with these characters, and it is joined
 //! only if it does.
 
-use crate::anchor::{Anchor, anchor};
+use crate::anchor::{Anchor, anchor, proof};
 use crate::join::Mode;
 use crate::text::has_chars;
 use crate::{MIN_OVERLAP, text};
@@ -76,19 +77,22 @@ pub fn ask(request: &Request, shown: &str, means: Means<'_>, delivered_tokens: O
     // A caller's own prefill is part of the turn that is gone on with, but not of what was shown.
     let begun_by_caller = request.messages.last().is_some_and(|turn| turn.role == Role::Assistant);
     let enough = has_chars(shown.trim(), MIN_OVERLAP);
-    let mode = match means {
-        Means::Token(token) => {
+    let proof = if enough && !begun_by_caller { proof(shown) } else { None };
+    let mode = match (means, proof) {
+        (Means::Token(token), _) => {
             request.continues = Some(Continues::Token(token.to_owned()));
             Mode::Token
         }
-        Means::Prefill if enough && !begun_by_caller => {
-            append_turn(&mut request, Role::Assistant, shown.trim_end());
+        (Means::Prefill, Some(proof)) => {
+            append_turn(&mut request, Role::Assistant, text::until(shown, proof.start).trim_end());
             request.continues = Some(Continues::Prefill);
-            Mode::Native
+            says_again(&mut request, shown, proof);
+            Mode::Native(proof)
         }
-        Means::Prefill | Means::Instruction => {
+        (Means::Prefill | Means::Instruction, _) => {
             let anchor = anchor(shown);
             instruct(&mut request, shown, anchor, enough || begun_by_caller);
+            says_again(&mut request, shown, anchor);
             Mode::Anchored(anchor)
         }
     };
@@ -110,9 +114,14 @@ fn instruct(request: &mut Request, shown: &str, anchor: Anchor, partial_turn: bo
         let note = Message { role: Role::System, parts: vec![Part::text(quoted(OPENING))], name: None };
         request.messages.insert(after, note);
     }
-    request.max_output_tokens = request.max_output_tokens.map(|left| left.saturating_add(estimated_tokens(passage)));
-    // Here the provider would see a stop sequence across the seam and cut the repeated passage short, so that it could
-    // not be recognised: `StopSpan` looks after these alone.
+}
+
+/// Makes room for a passage that has to come again.
+fn says_again(request: &mut Request, shown: &str, anchor: Anchor) {
+    let repeated = estimated_tokens(anchor.of(shown));
+    request.max_output_tokens = request.max_output_tokens.map(|left| left.saturating_add(repeated));
+    // The provider would see a stop sequence across the seam and cut the repeated passage short, so that it could not be
+    // recognised: `StopSpan` looks after these alone.
     request.stop.retain(|stop| text::overlap(shown, stop) == 0);
 }
 
@@ -156,12 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn the_native_form_ends_in_the_partial_turn_without_trailing_space() {
+    fn the_native_form_ends_before_the_last_words_without_trailing_space() {
         let made = made(&question(), SHOWN, Means::Prefill, Some(8));
         let last = made.request.messages.last().unwrap();
-        assert_eq!((last.role, text_of(last)), (Role::Assistant, SHOWN.trim_end().to_owned()));
+        assert_eq!((last.role, text_of(last)), (Role::Assistant, "The quick brown fox".to_owned()));
         assert_eq!(made.request.continues, Some(Continues::Prefill));
-        assert_eq!((made.mode, made.request.max_output_tokens), (Mode::Native, Some(92)));
+        let Mode::Native(proof) = made.mode else { panic!("{:?}", made.mode) };
+        assert_eq!((proof.of(SHOWN), proof.unique), ("jumps over the ", true));
+        assert_eq!(made.request.max_output_tokens, Some(92 + 3));
     }
 
     #[test]
@@ -205,10 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_sequence_across_the_seam_is_kept_from_an_instructed_target_alone() {
+    fn a_stop_sequence_across_the_seam_is_kept_from_a_target_that_repeats_a_part_of_it() {
         let request = Request { stop: vec!["the end".to_owned(), "STOP".to_owned()], ..question() };
-        assert_eq!(made(&request, SHOWN, Means::Instruction, None).request.stop, ["STOP"]);
-        assert_eq!(made(&request, SHOWN, Means::Prefill, None).request.stop, request.stop);
+        for means in [Means::Instruction, Means::Prefill] {
+            assert_eq!(made(&request, SHOWN, means, None).request.stop, ["STOP"]);
+        }
+        assert_eq!(made(&request, SHOWN, Means::Token("t0"), None).request.stop, request.stop);
     }
 
     #[test]

@@ -50,41 +50,9 @@ const OPENERS: &[(&str, Opener)] = &[
     ("申し訳", Opener::Refusal),
 ];
 
-/// Beginnings that speak of the task or of the speaker in so many words that they are no continuation anywhere.
-const ASIDES: &[(&str, Opener)] = &[
-    ("Sure, continuing", Opener::Preamble),
-    ("Sure, here", Opener::Preamble),
-    ("Sure! Here", Opener::Preamble),
-    ("Certainly! Here", Opener::Preamble),
-    ("Continuing from", Opener::Preamble),
-    ("Continuing where", Opener::Preamble),
-    ("Here is the continuation", Opener::Preamble),
-    ("Here's the continuation", Opener::Preamble),
-    ("I'm sorry, but I can't", Opener::Refusal),
-    ("I'm sorry, but I cannot", Opener::Refusal),
-    ("I can't continue", Opener::Refusal),
-    ("I cannot continue", Opener::Refusal),
-];
-
 /// How `text` begins, if one of the phrases stands there.
 pub(crate) fn opener(text: &str) -> Option<Opener> {
-    spoken(OPENERS, text)
-}
-
-/// How `text` begins, if it is one of the phrases that are no continuation anywhere.
-pub(crate) fn aside(text: &str) -> Option<Opener> {
-    spoken(ASIDES, text)
-}
-
-/// Whether more text could still turn `text` into one of the phrases; `asides` alone, or any.
-pub(crate) fn may_open(text: &str, asides: bool) -> bool {
-    let length = text.chars().count();
-    let begins = |(phrase, _): &(&str, Opener)| length < phrase.chars().count() && same_start(phrase, text);
-    ASIDES.iter().any(begins) || (!asides && OPENERS.iter().any(begins))
-}
-
-fn spoken(phrases: &[(&str, Opener)], text: &str) -> Option<Opener> {
-    phrases.iter().find(|(phrase, _)| same_start(text, phrase)).map(|(_, kind)| *kind)
+    OPENERS.iter().find(|(phrase, _)| same_start(text, phrase)).map(|(_, kind)| *kind)
 }
 
 /// `starts_with`, the typographic apostrophe taken for the straight one.
@@ -103,7 +71,5 @@ mod tests {
         assert_eq!(opener("I’m sorry, but no."), Some(Opener::Refusal));
         assert_eq!(opener("Sure, continuing:"), Some(Opener::Preamble));
         assert_eq!(opener("Surely not"), None);
-        assert!(may_open("Su", true) && may_open("", true) && !may_open("Suz", false));
-        assert!(may_open("Certainl", false) && !may_open("Of c", true));
     }
 }

@@ -34,11 +34,6 @@ pub(crate) fn has_chars(text: &str, count: usize) -> bool {
     count.checked_sub(1).is_none_or(|last| text.chars().nth(last).is_some())
 }
 
-/// The white space `text` ends with.
-pub(crate) fn trailing_space(text: &str) -> &str {
-    from(text, text.trim_end().len())
-}
-
 /// Bytes `a` and `b` agree on from their start, of which the first `known` are known to agree.
 pub(crate) fn agreement(known: usize, a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes().get(known..).unwrap_or_default(), b.as_bytes().get(known..).unwrap_or_default());
@@ -88,13 +83,6 @@ pub(crate) fn overlap(shown: &str, text: &str) -> usize {
 pub(crate) fn is_periodic(text: &str) -> bool {
     let border = borders(text.as_bytes()).last().copied().unwrap_or(0);
     border * 2 >= text.len()
-}
-
-/// Whether `passage` occurs in `text` once only; overlapping occurrences count apart.
-pub(crate) fn occurs_once(text: &str, passage: &str) -> bool {
-    let (text, passage) = (text.as_bytes(), passage.as_bytes());
-    memmem::find(text, passage)
-        .is_some_and(|first| memmem::find(text.get(first + 1..).unwrap_or_default(), passage).is_none())
 }
 
 /// Where `passage` occurs in `text` at or after byte `from`.
@@ -151,12 +139,6 @@ mod tests {
         assert_eq!(overlap("ab", "xab"), 0);
         assert_eq!(overlap("aaaa", "aaaaaa"), 4);
         assert_eq!(overlap("", "a"), 0);
-    }
-
-    #[test]
-    fn overlapping_occurrences_count_apart() {
-        assert!(!occurs_once("ababa", "aba"));
-        assert!(occurs_once("xaba", "aba"));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The target was asked to repeat the anchor and to go on; nothing is believed but the anchor.
+//! The target has to say a passage that was shown, the anchor, and to go on; nothing is believed but the anchor. Asked by
+//! instruction, it was told to repeat it. Asked natively, it was given what stands before it, and says it because that is
+//! how it goes on: then the anchor counts at the start of the answer alone.
 //!
 //! - At the start of the answer (white space before it aside) the anchor is the seam. If it occurs elsewhere in what was
 //!   shown too, the target may have begun at one of those places instead; the text is held until it has left what was
@@ -24,10 +26,15 @@ const FURTHER_IN_MIN: usize = 32;
 /// Characters of a preamble.
 const PREAMBLE_MAX: usize = 160;
 
+/// Characters after which a native target that does not say the anchor is given up: enough to name what it does instead.
+const NAMED: usize = 64;
+
 /// The opening of a continuation that is believed only by its anchor.
 #[derive(Debug)]
 pub(super) struct Anchored {
     anchor: Anchor,
+    /// The target was given what stands before the anchor, as the beginning of its own turn.
+    native: bool,
     /// Bytes of white space before the answer, once something visible has come.
     start: Option<usize>,
     /// Bytes on which the answer agrees with the anchor.
@@ -53,7 +60,12 @@ struct Shown<'a> {
 
 impl Anchored {
     pub(super) fn new(anchor: Anchor) -> Self {
-        Self { anchor, start: None, on_anchor: 0, on_shown: 0, searched: 0, ways: Tracker::default() }
+        let ways = Tracker::default();
+        Self { anchor, native: false, start: None, on_anchor: 0, on_shown: 0, searched: 0, ways }
+    }
+
+    pub(super) fn native(anchor: Anchor) -> Self {
+        Self { native: true, ..Self::new(anchor) }
     }
 
     pub(super) fn anchor(&self) -> Anchor {
@@ -81,7 +93,11 @@ impl Anchored {
         self.on_anchor = agreement(self.on_anchor, passage, answer);
         self.on_shown = agreement(self.on_shown, shown.visible, answer);
         if self.on_anchor == passage.len() {
-            let via = if self.anchor.start == 0 { Via::Anew } else { Via::Anchor };
+            let via = match (self.native, self.anchor.start) {
+                (true, _) => Via::Continued,
+                (false, 0) => Via::Anew,
+                (false, _) => Via::Anchor,
+            };
             let seam = Seam::new(start + passage.len(), via);
             return if shown.unique { Finding::Found(seam) } else { self.other_ways(shown, answer, seam, ended) };
         }
@@ -98,8 +114,12 @@ impl Anchored {
         if shown.unique && self.on_anchor >= passage.trim_end().len() {
             // All but the white space at the anchor's end. If the answer ends so, what was shown was all of it.
             let whole = follows_anchor && ended;
-            let seam = Seam::new(held.len(), Via::Anchor);
+            let seam = Seam::new(held.len(), if self.native { Via::Continued } else { Via::Anchor });
             return if whole { Finding::Found(seam) } else { Finding::No(Verdict::SeamWhitespace) };
+        }
+        if self.native {
+            let enough = ended || has_chars(held, NAMED);
+            return if enough { Finding::No(self.why_not(shown, held)) } else { Finding::Wait };
         }
         self.further_in(shown, held, ended)
     }
@@ -142,8 +162,10 @@ impl Anchored {
     /// Names what the target did instead.
     fn why_not(&self, shown: Shown<'_>, held: &str) -> Verdict {
         let answer = held.trim_start();
-        if opener(answer) == Some(Opener::Refusal) {
-            return Verdict::Refused;
+        match opener(answer) {
+            Some(Opener::Refusal) => return Verdict::Refused,
+            Some(Opener::Preamble) => return Verdict::Preamble,
+            None => {}
         }
         let said_again = head(answer, 64);
         if has_chars(floor(shown.passage, self.on_anchor), MIN_OVERLAP) {

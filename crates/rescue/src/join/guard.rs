@@ -8,8 +8,6 @@
 //! (equal rows of a table, a refrain). Short rules and frames are no sentence. A sentence that was cut in its first words and begins again
 //! ("It may wo" + "It may work") is seen from fewer characters.
 
-use super::Via;
-use crate::phrases::{Opener, aside, may_open, opener};
 use crate::text::{Tracker, find, floor, from, has_chars, head, overlap, tail};
 use crate::{MIN_OVERLAP, Verdict};
 
@@ -32,37 +30,15 @@ pub(super) enum Ruling {
     No(Verdict),
 }
 
-/// Which phrases cannot stand at the seam.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Phrases {
-    /// It is not asked, or has been answered.
-    #[default]
-    Any,
-    /// Those that speak of the task.
-    NoAside,
-    /// All: the seam is inside a word or directly after one, where no sentence begins.
-    NoOpener,
-}
-
 /// Watches the beginning of the new text.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     tracker: Tracker,
-    phrases: Phrases,
     /// The beginning of the anchor, where a preamble stood before it.
     anchor: Option<String>,
 }
 
 impl Guard {
-    /// For a target that is trusted to go on.
-    pub(super) fn native(shown: &str, via: Via) -> Self {
-        // Letters without case (CJK) have no word to be inside of.
-        let word = |c: char| c.is_lowercase() || c.is_ascii_digit();
-        let inside = via == Via::Continued && shown.chars().next_back().is_some_and(word);
-        let phrases = if inside { Phrases::NoOpener } else { Phrases::NoAside };
-        Self { phrases, ..Self::default() }
-    }
-
     /// For a target that spoke before it repeated the anchor.
     pub(super) fn after_preamble(anchor: &str) -> Self {
         Self { anchor: Some(head(anchor, MIN_OVERLAP).to_owned()), ..Self::default() }
@@ -70,18 +46,6 @@ impl Guard {
 
     /// Judges the new text so far.
     pub(super) fn rule(&mut self, shown: &str, fresh: &str, ended: bool) -> Ruling {
-        let spoken = match self.phrases {
-            Phrases::Any => None,
-            Phrases::NoAside => aside(fresh),
-            Phrases::NoOpener => opener(fresh).or_else(|| aside(fresh)),
-        };
-        match spoken {
-            Some(Opener::Preamble) => return Ruling::No(Verdict::Preamble),
-            Some(Opener::Refusal) => return Ruling::No(Verdict::Refused),
-            None if self.phrases == Phrases::Any => {}
-            None if !ended && may_open(fresh, self.phrases == Phrases::NoAside) => return Ruling::Wait,
-            None => self.phrases = Phrases::Any,
-        }
         if let Some(anchor) = &self.anchor {
             if find(head(fresh, QUOTATION), anchor, 0).is_some() {
                 return Ruling::No(Verdict::Preamble);

@@ -4,13 +4,12 @@
 //! everything ([`Step::Held`]); from then on everything passes untouched and uncopied; where no place can be proven it
 //! says why ([`Step::NoJoin`]) and stays so.
 //!
-//! Three stages. *Opening*: where does the new text begin? `native` trusts the target to go on and watches for a
-//! repeated beginning; `anchored` believes nothing but the anchor. *Guard*: does the new text say again what was shown?
+//! Three stages. *Opening*: where does the new text begin? `anchored` believes nothing but a passage that was shown and
+//! has to come again; `token` trusts the provider. *Guard*: does the new text say again what was shown?
 //! It usually holds a handful of characters. *Flowing*: everything passes.
 
 mod anchored;
 mod guard;
-mod native;
 mod token;
 
 use crate::Verdict;
@@ -18,15 +17,15 @@ use crate::anchor::Anchor;
 use crate::text::from;
 use anchored::Anchored;
 use guard::{Guard, Ruling};
-use native::Native;
 use std::sync::Arc;
 use token::Token;
 
 /// How the target was asked to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It got what was shown, right-trimmed, as the beginning of its own turn, and is known to go on from there.
-    Native,
+    /// It got what was shown up to this passage, right-trimmed, as the beginning of its own turn, and is known to go on
+    /// from there. It has to say the passage by itself.
+    Native(Anchor),
     /// It got the provider's own token. The place the token stands for may lag behind what was shown.
     Token,
     /// It was asked to repeat the anchor and go on.
@@ -98,7 +97,6 @@ enum Finding {
 
 #[derive(Debug)]
 enum Stage {
-    Native(Native),
     Token(Token),
     Anchored(Anchored),
     Guard(Guard, Seam),
@@ -120,7 +118,7 @@ impl Join {
     /// A join to `shown`, everything the caller has of the text, for a target asked in this mode.
     pub fn new(shown: Arc<str>, mode: Mode) -> Self {
         let stage = match mode {
-            Mode::Native => Stage::Native(Native::default()),
+            Mode::Native(proof) => Stage::Anchored(Anchored::native(proof)),
             Mode::Token => Stage::Token(Token::default()),
             Mode::Anchored(anchor) => Stage::Anchored(Anchored::new(anchor)),
         };
@@ -136,7 +134,7 @@ impl Join {
     pub fn held(&self) -> usize {
         match self.stage {
             Stage::Flowing | Stage::Failed(_) => 0,
-            Stage::Native(_) | Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => self.held.len(),
+            Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => self.held.len(),
         }
     }
 
@@ -148,7 +146,7 @@ impl Join {
                 return if delta.is_empty() { Step::Held } else { Step::Release(delta) };
             }
             Stage::Failed(verdict) => return Step::NoJoin(verdict),
-            Stage::Native(_) | Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => {}
+            Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => {}
         }
         self.held.push_str(delta);
         self.decide(false)
@@ -162,14 +160,13 @@ impl Join {
         match self.stage {
             Stage::Flowing => Step::Release(""),
             Stage::Failed(verdict) => Step::NoJoin(verdict),
-            Stage::Native(_) | Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => self.decide(true),
+            Stage::Token(_) | Stage::Anchored(_) | Stage::Guard(..) => self.decide(true),
         }
     }
 
     fn decide(&mut self, ended: bool) -> Step<'_> {
         let (shown, held) = (&*self.shown, self.held.as_str());
         let finding = match &mut self.stage {
-            Stage::Native(native) => native.open(shown, held, ended),
             Stage::Token(token) => token.open(shown, held, ended),
             Stage::Anchored(anchored) => anchored.open(shown, held, ended),
             Stage::Guard(_, seam) => Finding::Found(*seam),
@@ -184,7 +181,6 @@ impl Join {
         let fresh = from(held, seam.at);
         let mut guard = match std::mem::replace(&mut self.stage, Stage::Flowing) {
             Stage::Guard(guard, _) => guard,
-            Stage::Native(_) => Guard::native(shown, seam.via),
             Stage::Anchored(anchored) if seam.preamble => Guard::after_preamble(anchored.anchor().of(shown)),
             Stage::Anchored(_) | Stage::Token(_) | Stage::Flowing | Stage::Failed(_) => Guard::default(),
         };

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rescue::{Means, Mode};
 use std::collections::BTreeMap;
 
-/// Cuts of each recorded answer; `usize::MAX` = every place.
+/// Cuts of each recorded answer, or `MAINSTAY_CUTS`; 0 = every place.
 const CUTS: usize = 100;
 const MEANS: [Means<'static>; 2] = [Means::Prefill, Means::Instruction];
 
@@ -44,12 +44,9 @@ proptest! {
         means in prop::sample::select(MEANS.to_vec()),
     ) {
         let cut = cut_of(&reference, at);
-        let (shown, rest) = reference.split_at(cut);
-        match rescued(&reference, cut, means, model, &sizes) {
-            // "ABAB", cut after "AB", no white space between: to a trusted target's echo there is no difference.
-            Outcome::Joined(text) if means == Means::Prefill && rest.strip_prefix(shown) == Some(&text) => {}
-            Outcome::Joined(text) => prop_assert_eq!(text, rest),
-            Outcome::No(_) => {}
+        let rest = reference.get(cut..).unwrap();
+        if let Outcome::Joined(text) = rescued(&reference, cut, means, model, &sizes) {
+            prop_assert_eq!(text, rest);
         }
     }
 
@@ -119,7 +116,13 @@ fn our_own_answers_cut_at_every_place_are_whole_again() {
 fn recorded_answers_cut_everywhere_are_whole_again() {
     let answers = recorded::answers(200);
     let named = answers.iter().map(|answer| (format!("{}/{}", answer.provider, answer.model), answer.text.as_str()));
-    let (joins, refused) = sweep(named, CUTS);
+    #[expect(clippy::disallowed_methods, reason = "a test is told how long it may take")]
+    let asked = std::env::var("MAINSTAY_CUTS").ok().and_then(|text| text.parse().ok());
+    let most = match asked.unwrap_or(CUTS) {
+        0 => usize::MAX,
+        most => most,
+    };
+    let (joins, refused) = sweep(named, most);
     println!("{} recorded answers: {joins} joined, not joined: {refused:#?}", answers.len());
     // A recorded answer may repeat itself too; the honest error is then allowed, and rare.
     assert!(refused.values().sum::<usize>() * 1_000 <= joins, "{refused:#?}");

@@ -171,7 +171,8 @@ fn run(means: Means<'_>, texts: &[(String, String)], places: usize) -> BTreeMap<
                     continue;
                 }
                 // Of a text that is not there in other words, nothing can be told.
-                if said.sent == format!("{}{rest}", if native { "" } else { place }) && said.allowed.is_none() {
+                let as_it_should = [format!("{place}{rest}"), rest.to_owned()].contains(&said.sent);
+                if as_it_should && said.allowed.is_none() {
                     continue;
                 }
                 let count = counts.entry(manner).or_default();
@@ -233,24 +234,13 @@ fn an_instructed_target_never_leads_to_a_wrong_join() {
 }
 
 #[test]
-fn a_native_target_is_trusted_but_for_what_can_be_seen() {
+fn a_native_target_never_leads_to_a_wrong_join() {
     let texts = seam_texts(TEXTS);
     let counts = run(Means::Prefill, &texts, CUTS);
     print(&format!("Asked natively: {} texts", texts.len()), &counts);
-    for manner in [
-        SureContinuing,
-        SureContinuingOnANewLine,
-        SureContinuingWithoutTheAnchor,
-        Refuses,
-        LoopsTheAnchor,
-        GoesBack,
-        GoesOnWithoutTheAnchor,
-    ] {
-        assert_eq!(counts[&manner].wrong, 0, "{manner:?}");
+    for (manner, count) in &counts {
+        assert_eq!(count.wrong, 0, "{manner:?}");
     }
-    // A sentence that was cut after a letter or two, or a line without letters, cannot always be seen to begin again. Our
-    // own few texts are mostly such lines.
-    let again = &counts[&RepeatsASentence];
-    let share = if texts.len() > texts::ANSWERS.len() { 20 } else { 5 };
-    assert!(again.wrong * share <= again.refused.values().sum::<usize>(), "{again:?}");
+    let goes_on = &counts[&GoesOnWithoutTheAnchor];
+    assert!(goes_on.joined > 9 * goes_on.refused.values().sum::<usize>(), "{goes_on:?}");
 }

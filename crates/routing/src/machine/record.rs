@@ -24,7 +24,7 @@ pub(super) struct Track {
     /// It was asked to go on with a broken stream.
     pub(super) asked_to_rescue: bool,
     /// And would not take a begun answer.
-    pub(super) refused_prefill: bool,
+    pub(super) asked_in_words: bool,
 }
 
 impl Track {
@@ -39,7 +39,7 @@ impl Track {
             limited_until: None,
             last_fault: None,
             asked_to_rescue: false,
-            refused_prefill: false,
+            asked_in_words: false,
         }
     }
 }

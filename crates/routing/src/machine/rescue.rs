@@ -50,7 +50,7 @@ impl Machine {
         match failure {
             RescueFailure::Fault => self.settle_failure(running, fault, now),
             // The target did what it was asked to do, as far as it can: nothing is learned about its health.
-            RescueFailure::PrefillRefused | RescueFailure::NoJoin => {
+            RescueFailure::PrefillRefused | RescueFailure::NotContinued | RescueFailure::NoJoin => {
                 running.permit.cancelled();
                 if let Some(record) = self.record_mut(attempt) {
                     record.fault = Some(fault.clone());
@@ -62,7 +62,7 @@ impl Machine {
             return self.deadline_passed(now);
         }
         match failure {
-            RescueFailure::PrefillRefused => self.once_more_without_prefill(track, now),
+            RescueFailure::PrefillRefused | RescueFailure::NotContinued => self.once_more_in_words(track, now),
             RescueFailure::NoJoin => {
                 let spent = self.broken.as_mut().is_none_or(|broken| {
                     broken.no_joins += 1;
@@ -80,9 +80,9 @@ impl Machine {
         self.broken = None;
     }
 
-    /// A refused form says nothing about the other form: the same target once more, at the budget's expense.
-    fn once_more_without_prefill(&mut self, track: usize, now: Instant) -> Action {
-        let retried = self.tracks.get_mut(track).is_none_or(|it| std::mem::replace(&mut it.refused_prefill, true));
+    /// A form that came to nothing says nothing about the other form: the same target once more, at the budget's expense.
+    fn once_more_in_words(&mut self, track: usize, now: Instant) -> Action {
+        let retried = self.tracks.get_mut(track).is_none_or(|it| std::mem::replace(&mut it.asked_in_words, true));
         if !retried && self.rescues < MAX_RESCUES && self.model.budget.try_charge(self.facts.cost, now) {
             self.rescues += 1;
             if let Ok(start) = self.start(Order::rescue(track).paid(), now) {

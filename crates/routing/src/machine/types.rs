@@ -103,6 +103,8 @@ pub enum RescueFailure {
     Fault,
     /// The target refuses a begun answer; it may take the request in another form.
     PrefillRefused,
+    /// Given the beginning of its own turn, or its token, it did not go on from there; it may do so when asked in words.
+    NotContinued,
     /// What it said does not go on from what was shown.
     NoJoin,
 }

@@ -346,6 +346,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 let failure = match fault.code.as_deref() {
                     Some("no_join") => RescueFailure::NoJoin,
                     Some("prefill") => RescueFailure::PrefillRefused,
+                    Some("not_continued") => RescueFailure::NotContinued,
                     _ => RescueFailure::Fault,
                 };
                 Event::NotRescued { attempt, fault, failure }

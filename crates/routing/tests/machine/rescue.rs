@@ -79,6 +79,23 @@ fn a_refused_prefill_is_asked_again_in_the_other_form_once() {
 }
 
 #[test]
+fn a_target_that_does_not_go_on_natively_is_asked_in_words_once() {
+    let other = |code: &'static str| {
+        move |call: Call| match (call.target, call.before) {
+            (0, _) => cut(),
+            (1, 0) => coded(FaultClass::BadAnswer, "not_continued"),
+            (1, _) => coded(FaultClass::BadAnswer, code),
+            _ => Outcome::quick(),
+        }
+    };
+    let pool = pool(vec![Spec::default(); 3]);
+    for code in ["no_join", "not_continued"] {
+        let ended = one(&pool, other(code));
+        assert_eq!((ended.calls, ended.served), (vec![0, 1, 1, 2], Some(2)), "{code}");
+    }
+}
+
+#[test]
 fn when_no_join_is_found_one_more_target_is_asked_and_then_the_first_fault_is_told() {
     let ended = one(&pool(vec![Spec::default(); 4]), |call| match call.target {
         0 => cut(),
