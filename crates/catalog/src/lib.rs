@@ -13,6 +13,8 @@ pub mod classify;
 mod errors;
 mod glob;
 mod load;
+mod money;
+mod prices;
 mod provider;
 mod quirks;
 mod raw;
@@ -20,6 +22,8 @@ mod refusal;
 
 pub use errors::{ErrorMap, Signal};
 pub use load::{Catalog, CatalogError};
+pub use money::{Rate, Usd};
+pub use prices::{Day, Moment, PriceChange, Prices, Rates, TimeOfDay};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;
 pub use raw::{HintUse, ModelRow, RawProvider, Rule, StatusRange};

@@ -1,6 +1,7 @@
 //! From rows as written to checked providers: the shipped data, and a user's rows over it.
 
 use crate::errors::ErrorMap;
+use crate::prices::Prices;
 use crate::provider::{Auth, Provider};
 use crate::quirks::Quirks;
 use crate::raw::{ModelRow, RawProvider, Rule};
@@ -271,16 +272,8 @@ fn check_model(at: &str, row: &ModelRow) -> Result<(), CatalogError> {
     if row.id.is_empty() {
         return Err(error(format!("{at}.id"), "nothing", "the provider's id of a model, or a pattern with *"));
     }
-    for (field, price) in [
-        ("input_price", row.input_price),
-        ("output_price", row.output_price),
-        ("cached_input_price", row.cached_input_price),
-    ] {
-        if let Some(price) = price
-            && !(price.is_finite() && price >= 0.0)
-        {
-            return Err(error(format!("{at}.{field}"), &price.to_string(), "US dollars per million tokens, 0 or more"));
-        }
+    if let Some((field, found, expected)) = row.prices.as_ref().and_then(Prices::flaw) {
+        return Err(error(format!("{at}.prices.{field}"), &found, expected));
     }
     if let Some(day) = &row.retires
         && !is_date(day)
@@ -302,7 +295,7 @@ fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn is_date(day: &str) -> bool {
+pub(crate) fn is_date(day: &str) -> bool {
     let mut parts = day.split('-');
     let mut next = |digits: usize, most: u16| {
         parts

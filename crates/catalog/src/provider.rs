@@ -2,10 +2,11 @@
 
 use crate::errors::ErrorMap;
 use crate::glob;
+use crate::prices::Prices;
 use crate::quirks::Quirks;
 use crate::raw::ModelRow;
 use crate::refusal::Refusals;
-use canon::{DialectName, Usage};
+use canon::DialectName;
 use dialect::profile::{Continuation, Profile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,12 +66,8 @@ pub struct ModelFacts {
     pub context_window: Option<u64>,
     /// Most tokens of output.
     pub max_output_tokens: Option<u64>,
-    /// US dollars per million tokens of input.
-    pub input_price: Option<f64>,
-    /// US dollars per million tokens of output.
-    pub output_price: Option<f64>,
-    /// US dollars per million tokens of input read from the cache.
-    pub cached_input_price: Option<f64>,
+    /// What it costs.
+    pub prices: Option<Arc<Prices>>,
     /// What it takes and does.
     pub capabilities: Capabilities,
     /// It reasons before its first token, so that token may be long in coming.
@@ -167,32 +164,12 @@ impl Provider {
 }
 
 impl ModelFacts {
-    /// US dollars of an answer. `None` where a price it needs is unknown, or the counts it is made of.
-    ///
-    /// Writing to a prompt cache and audio have prices of their own, which the rows do not state: an answer with either
-    /// has no known cost.
-    pub fn cost(&self, usage: &Usage) -> Option<f64> {
-        let other = [usage.cache_write_tokens, usage.input_audio_tokens, usage.output_audio_tokens];
-        if other.iter().flatten().any(|tokens| *tokens > 0) {
-            return None;
-        }
-        let (input, output) = (usage.input_tokens?, usage.output_tokens?);
-        let cached = usage.cached_input_tokens.unwrap_or(0).min(input);
-        let cached_price = if cached == 0 { 0.0 } else { self.cached_input_price? };
-        let sum = (input - cached) as f64 * self.input_price?
-            + cached as f64 * cached_price
-            + output as f64 * self.output_price?;
-        Some(sum / 1e6)
-    }
-
     fn overlaid_with(self, over: &ModelRow) -> Self {
         let (under_can, over_can) = (self.capabilities, over.capabilities.unwrap_or_default());
         Self {
             context_window: over.context_window.or(self.context_window),
             max_output_tokens: over.max_output_tokens.or(self.max_output_tokens),
-            input_price: over.input_price.or(self.input_price),
-            output_price: over.output_price.or(self.output_price),
-            cached_input_price: over.cached_input_price.or(self.cached_input_price),
+            prices: over.prices.clone().map(Arc::new).or(self.prices),
             capabilities: Capabilities {
                 tools: over_can.tools.or(under_can.tools),
                 images: over_can.images.or(under_can.images),

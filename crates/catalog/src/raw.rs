@@ -1,5 +1,6 @@
 //! Rows as they are written, in the data files and in a user's configuration: every field optional, unknown ones refused.
 
+use crate::prices::Prices;
 use crate::provider::{Auth, Capabilities};
 use crate::quirks::Quirks;
 use canon::{DialectName, FaultClass, Scope, Secret};
@@ -60,12 +61,8 @@ pub struct ModelRow {
     pub context_window: Option<u64>,
     /// Most tokens of output.
     pub max_output_tokens: Option<u64>,
-    /// US dollars per million tokens of input.
-    pub input_price: Option<f64>,
-    /// US dollars per million tokens of output.
-    pub output_price: Option<f64>,
-    /// US dollars per million tokens of input read from the cache.
-    pub cached_input_price: Option<f64>,
+    /// What it costs.
+    pub prices: Option<Prices>,
     /// What it takes and does; what is not written is unknown.
     pub capabilities: Option<Capabilities>,
     /// It reasons before its first token.

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use canon::{DialectName, FaultClass, Secret};
-use catalog::{Auth, Catalog, CatalogError, Provider, RawProvider, classify};
+use catalog::{Auth, Catalog, CatalogError, Moment, Provider, Rate, RawProvider, classify};
 use dialect::profile::{GeminiThinking, Instructions, OutputCap, Profile, Thinking};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -181,7 +181,7 @@ fn a_model_nobody_knows_is_served_with_unknown_facts() {
     let model = shipped("vllm").model("my-own-model");
     assert!(!model.known);
     assert_eq!(model.facts.context_window, None);
-    assert_eq!(model.facts.input_price, None);
+    assert_eq!(model.facts.prices, None);
     assert_eq!(model.facts.capabilities.tools, None);
     assert_eq!(model.profile, shipped("vllm").profile);
 }
@@ -221,13 +221,15 @@ fn a_provider_is_added_at_run_time_by_a_row_alone() {
 fn a_row_overrides_fields_of_a_shipped_one_and_keeps_the_rest() {
     let provider = over(
         "deepseek",
-        "{ base_url: 'http://127.0.0.1:9/v1', quirks: { max_stop: 3 }, models: [{ id: deepseek-v4-pro, input_price: 9 }] }",
+        "{ base_url: 'http://127.0.0.1:9/v1', quirks: { max_stop: 3 }, models: [{ id: deepseek-v4-pro, prices: { input: 9, output: 9 } }] }",
     )
     .unwrap();
     assert_eq!(provider.base_url, "http://127.0.0.1:9/v1");
     assert_eq!(provider.key_env, ["DEEPSEEK_API_KEY"]);
     let model = provider.model("deepseek-v4-pro");
-    assert_eq!((model.facts.input_price, model.facts.context_window), (Some(9.0), Some(1_000_000)));
+    assert_eq!(model.facts.context_window, Some(1_000_000));
+    let prices = model.facts.prices.unwrap();
+    assert_eq!((prices.input, prices.cached_input, prices.when.len()), (Rate::parse("9").unwrap(), None, 0));
     assert_eq!(model.profile.max_stop, Some(3));
     assert!(model.profile.no_json_schema);
     let gone = br#"{"error":{"message":"Model Not Exist"}}"#;
@@ -275,7 +277,12 @@ fn what_cannot_be_used_is_named_with_its_field_its_value_and_what_was_expected()
         ("openai", "{ errors: [{ class: overloaded }] }", "providers.openai.errors", "without conditions"),
         ("openai", "{ errors_like: nobody }", "providers.openai.errors_like", "nobody"),
         ("openai", "{ models: [{ id: '' }] }", "providers.openai.models[].id", "nothing"),
-        ("openai", "{ models: [{ id: m, input_price: -1 }] }", "providers.openai.models[m].input_price", "-1"),
+        (
+            "openai",
+            "{ models: [{ id: m, prices: { input: 1, output: 1, when: [{ input: 1 }] } }] }",
+            "providers.openai.models[m].prices.when.0",
+            "no condition",
+        ),
         ("openai", "{ models: [{ id: m, retires: soon }] }", "providers.openai.models[m].retires", "soon"),
         (
             "openai",
@@ -411,4 +418,30 @@ fn the_path_of_continuations_fits_the_address() {
         let profile = provider.model("deepseek-v4-pro").profile;
         assert_eq!((profile.continuation_path.as_deref(), profile.continuation), (path, continuation), "{address}");
     }
+}
+
+#[test]
+fn every_shipped_price_names_its_page_and_its_day_and_a_cached_token_is_never_dearer() {
+    let catalog = Catalog::builtin().unwrap();
+    let rows: Vec<_> = catalog.providers.values().flat_map(|provider| &provider.models).collect();
+    let priced: Vec<_> = rows.iter().filter_map(|row| Some((&row.id, row.prices.as_ref()?))).collect();
+    assert!(priced.len() >= 12, "{}", priced.len());
+    for (id, prices) in priced {
+        assert!(prices.source.as_ref().is_some_and(|page| page.starts_with("https://")), "{id}");
+        assert!(prices.read.is_some(), "{id}");
+        assert!(prices.cached_input.is_none_or(|cached| cached <= prices.input), "{id}");
+        assert!(prices.input <= prices.output, "{id}");
+    }
+}
+
+#[test]
+fn deepseek_costs_twice_as_much_while_china_works() {
+    let prices = shipped("deepseek").model("deepseek-v4-pro").facts.prices.unwrap();
+    // Monday, 2026-11-16.
+    let at = |day: u64, hour: u64| prices.at(Some(Moment::from_unix(1_794_787_200 + day * 86_400 + hour * 3_600)), 10);
+    let (off, peak) = (at(0, 0), at(0, 1));
+    assert_eq!((off.input.of(2), off.output.of(2)), (peak.input.of(1), peak.output.of(1)));
+    assert_eq!(at(0, 5), off, "noon");
+    assert_eq!(at(5, 7), off, "Saturday");
+    assert_eq!(at(4, 9), peak, "Friday's last hour");
 }

@@ -10,10 +10,10 @@ use crate::raw::{RawHealth, RawTimeouts};
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
-use catalog::{Catalog, Provider, RawProvider};
+use catalog::{Catalog, Prices, Provider, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    ClassPolicy, Evaluate, FaultProfile, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts,
+    ClassPolicy, Evaluate, FaultProfile, Ledger, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -35,6 +35,8 @@ pub struct Loader<'a> {
     pub catalog: &'a Catalog,
     /// Health that survives reloads: targets and credentials are found again by their ids.
     pub health: &'a Arc<Health>,
+    /// What was learned of money; survives reloads as health does.
+    pub ledger: &'a Arc<Ledger>,
     /// The environment.
     pub environment: &'a Environment,
     /// `--allow-injection` was given.
@@ -106,6 +108,7 @@ impl Build<'_> {
             reuse_limits: reuse::limits(raw.cache, raw.idempotency),
             direct_reuse: self.direct_reuse(raw.coalesce, raw.queue)?,
             health: self.loader.health.clone(),
+            ledger: self.loader.ledger.clone(),
             breaker: breaker(&raw.health),
             direct: ModelSettings {
                 timeouts: timeouts(&RawTimeouts::default(), &raw.timeouts),
@@ -181,8 +184,10 @@ impl Build<'_> {
             for key in row.keys.take().unwrap_or_default() {
                 keys.push(Secret::new(self.expand(key.expose())?));
             }
+            let models: Vec<String> = row.models.iter().flatten().map(|row| row.id.clone()).collect();
             let provider = self.loader.catalog.with_overrides(&name, row).map_err(|error| {
-                let path: Vec<&str> = error.field.split('.').collect();
+                let path = path_of_row(&error.field, &name, &models);
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
                 self.at(&path, &format!("found {}, expected {}", error.found, error.expected))
             })?;
             if keys.is_empty() && !provider.keyless && provider.auth != catalog::Auth::None {
@@ -374,6 +379,9 @@ impl Build<'_> {
         let mut target = snapshot
             .make_target(provider, model, full.label.as_deref())
             .ok_or_else(|| self.at(path, &self.unknown_provider(snapshot, provider)))?;
+        if let Some(prices) = full.prices {
+            target.facts.prices = Some(self.prices(path, prices)?);
+        }
         target.weight = full.weight.unwrap_or(1);
         target.region = full.region;
         target.why = full.why;
@@ -390,6 +398,16 @@ impl Build<'_> {
             );
         }
         Ok(target)
+    }
+
+    fn prices(&self, target: &[&str], prices: Prices) -> Result<Arc<Prices>, ConfigError> {
+        match prices.flaw() {
+            None => Ok(Arc::new(prices)),
+            Some((field, found, expected)) => {
+                let path: Vec<&str> = target.iter().copied().chain(["prices"]).chain(field.split('.')).collect();
+                Err(self.at(&path, &format!("found {found}, expected {expected}")))
+            }
+        }
     }
 
     fn unknown_provider(&self, snapshot: &Snapshot, provider: &str) -> String {
@@ -458,6 +476,19 @@ fn breaker(raw: &RawHealth) -> BreakerSettings {
         rest_cap: raw.max_rest.map_or(default.rest_cap, |s| s.0),
         ramp: raw.ramp.map_or(default.ramp, |s| s.0),
         ..default
+    }
+}
+
+/// The way to a field of a provider's row. A model is named by its id, `models[gpt-5.1]`, and found by its number.
+fn path_of_row(field: &str, provider: &str, models: &[String]) -> Vec<String> {
+    let model = field.strip_prefix(&format!("providers.{provider}.models[")).and_then(|rest| rest.split_once("]."));
+    let number = model.and_then(|(id, _)| models.iter().position(|known| known == id));
+    match (model, number) {
+        (Some((_, rest)), Some(number)) => {
+            let row = ["providers", provider, "models"].map(str::to_owned);
+            row.into_iter().chain([number.to_string()]).chain(rest.split('.').map(str::to_owned)).collect()
+        }
+        _ => field.split('.').map(str::to_owned).collect(),
     }
 }
 

@@ -5,11 +5,13 @@
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::units::{Size, Span};
-use catalog::RawProvider;
+use catalog::{Prices, RawProvider};
 use routing::{Across, Hold, RescueMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The configuration file of Mainstay.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -140,13 +142,39 @@ pub struct RawFullRescue {
 }
 
 /// A target: `provider/model`, or a mapping.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum RawTarget {
     /// `openai/gpt-5.1`.
     Name(String),
     /// With options.
     Full(Box<RawFullTarget>),
+}
+
+/// By hand, so that an error names the field and its line: an untagged enum only says that nothing fits.
+impl<'de> Deserialize<'de> for RawTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TargetVisitor)
+    }
+}
+
+struct TargetVisitor;
+
+impl<'de> Visitor<'de> for TargetVisitor {
+    type Value = RawTarget;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`provider/model`, or a mapping with `target`")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<RawTarget, E> {
+        Ok(RawTarget::Name(name.to_owned()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawTarget, A::Error> {
+        let full = RawFullTarget::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(RawTarget::Full(Box::new(full)))
+    }
 }
 
 /// A target with options.
@@ -163,6 +191,8 @@ pub struct RawFullTarget {
     pub label: Option<String>,
     /// Where it runs.
     pub region: Option<String>,
+    /// What it costs, where the catalogue does not know it or you pay something else.
+    pub prices: Option<Prices>,
     /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
     pub inject: Option<RawInject>,
 }

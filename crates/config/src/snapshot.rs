@@ -5,7 +5,7 @@ use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
 use health::{BreakerSettings, Health, ProviderHealth};
-use routing::{Credential, Model, ModelSettings, Target};
+use routing::{Credential, Ledger, Model, ModelSettings, Target};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -38,6 +38,7 @@ pub struct Snapshot {
     models: BTreeMap<String, Arc<Model>>,
     pools: BTreeMap<String, Pool>,
     health: Arc<Health>,
+    ledger: Arc<Ledger>,
     breaker: BreakerSettings,
     direct_settings: ModelSettings,
     direct: Mutex<BTreeMap<String, Arc<Model>>>,
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) reuse_limits: ReuseLimits,
     pub(crate) direct_reuse: Reuse,
     pub(crate) health: Arc<Health>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) breaker: BreakerSettings,
     pub(crate) direct: ModelSettings,
     pub(crate) pools: BTreeMap<String, Pool>,
@@ -184,6 +186,7 @@ impl Snapshot {
             models: BTreeMap::new(),
             pools: parts.pools,
             health: parts.health,
+            ledger: parts.ledger,
             breaker: parts.breaker,
             direct_settings: parts.direct,
             direct: Mutex::default(),
@@ -265,6 +268,7 @@ impl Snapshot {
         };
         Some(Target {
             health: self.health.target(&id, &self.breaker),
+            ledger: self.ledger.target(&id),
             id,
             provider: pool.provider.clone(),
             model: model.to_owned(),
@@ -286,6 +290,7 @@ impl Snapshot {
             targets,
             budget: self.health.budget(name),
             panic_gate: self.health.panic_gate(name),
+            ledger: self.ledger.model(name),
         }
     }
 

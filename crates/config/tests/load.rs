@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use catalog::Catalog;
+use catalog::{Catalog, Moment};
 use config::{Environment, Loader, Snapshot};
 use health::Health;
 use std::sync::Arc;
@@ -10,7 +10,13 @@ use std::sync::Arc;
 fn load_with(source: &str, environment: &[(&str, &str)], health: &Arc<Health>) -> Result<Snapshot, String> {
     let catalog = Catalog::builtin().unwrap();
     let environment: Environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    let loader = Loader { catalog: &catalog, health, environment: &environment, allow_injection: false };
+    let loader = Loader {
+        catalog: &catalog,
+        health,
+        ledger: &Arc::default(),
+        environment: &environment,
+        allow_injection: false,
+    };
     loader.load("mainstay.yaml", source).map_err(|error| error.to_string())
 }
 
@@ -167,7 +173,13 @@ fn providers_are_found_in_the_environment() {
     let health = Arc::new(Health::new(1));
     let environment: Environment =
         [("ANTHROPIC_API_KEY", "k"), ("OPENAI_API_KEY", "")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-    let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &Arc::default(),
+        environment: &environment,
+        allow_injection: false,
+    };
     let found = loader.discover().unwrap();
     let snapshot = loader.load("the environment", &found).unwrap();
     let names: Vec<_> = snapshot.providers().map(|p| p.name.clone()).collect();
@@ -276,4 +288,60 @@ fn an_evaluation_that_cannot_be_made_is_refused_at_its_line() {
         assert!(error.contains(words), "{lines}: {error}");
         assert!(error.contains(&format!(":{line}")) || error.contains(&format!("line {line}")), "{lines}: {error}");
     }
+}
+
+#[test]
+fn the_prices_of_a_target_win_over_the_catalogue_s_and_hold_for_it_alone() {
+    let source = format!(
+        "{OPENAI}models:\n  chat:\n    targets:\n      - openai/gpt-5.1\n      - {{ target: openai/gpt-5.1, label: deal, \
+         prices: {{ input: 1, output: $8.5, when: [{{ from: '22:00', to: '06:00', output: 4 }}] }} }}\n      - openai/unheard-of\n"
+    );
+    let model = load(&source).unwrap().resolve("chat").unwrap();
+    let output = |target: usize, at: &str| {
+        let prices = model.targets[target].facts.prices.as_ref()?;
+        Some(prices.at(Some(Moment::parse(at).unwrap()), 10).output.to_string())
+    };
+    assert_eq!(output(0, "2026-11-16 23:00").as_deref(), Some("$10.00"));
+    assert_eq!(output(1, "2026-11-16 12:00").as_deref(), Some("$8.50"));
+    assert_eq!(output(1, "2026-11-16 23:00").as_deref(), Some("$4.00"));
+    assert_eq!(output(2, "2026-11-16 23:00"), None, "unknown stays unknown");
+}
+
+#[test]
+fn a_price_that_cannot_be_used_is_refused_at_its_line() {
+    let with = |prices: &str| {
+        refused(&format!("{OPENAI}models:\n  chat:\n    targets:\n      - target: openai/m\n        prices:\n{prices}"))
+    };
+    let half = with("          input: 1\n");
+    assert!(half.contains("output") && half.contains("mainstay.yaml"), "{half}");
+    let negative = with("          input: -1\n          output: 1\n");
+    assert!(negative.contains("per million tokens") && negative.contains(":8"), "{negative}");
+    let open =
+        with("          input: 1\n          output: 1\n          when:\n            - { from: '16:30', input: 2 }\n");
+    assert!(open.contains("`from` and `to`") && open.contains("mainstay.yaml:11"), "{open}");
+    let row = refused(
+        "providers:\n  openai:\n    keys: [a]\n    models:\n      - { id: a-1 }\n      - { id: m-1.5, prices: { input: 1, output: 1, \
+         when: [{ input: 2 }] } }\n",
+    );
+    assert!(row.contains("no condition") && row.contains("mainstay.yaml:6"), "{row}");
+}
+
+#[test]
+fn what_was_learned_of_money_survives_a_reload() {
+    let (catalog, health, ledger) = (Catalog::builtin().unwrap(), Arc::new(Health::new(1)), Arc::default());
+    let environment = Environment::from([("OPENAI_API_KEY".to_owned(), "sk-1".to_owned())]);
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &ledger,
+        environment: &environment,
+        allow_injection: false,
+    };
+    let source = format!("{OPENAI}models:\n  chat: {{ targets: [openai/m] }}\n");
+    let load = || loader.load("mainstay.yaml", &source).unwrap().resolve("chat").unwrap();
+    let before = load();
+    (0..20).for_each(|_| before.ledger.observe_output(300));
+    (0..20).for_each(|_| before.targets[0].ledger.observe_cached(500, 1_000));
+    assert_eq!(load().ledger.usual_output(), Some(300));
+    assert_eq!(load().targets[0].ledger.usually_cached(1_000), 500);
 }

@@ -71,8 +71,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     );
     let catalog = Catalog::builtin().map(Arc::new).map_err(|error| error.to_string())?;
     let health = Arc::new(Health::new(1));
-    let loader =
-        Loader { catalog: &catalog, health: &health, environment: &Environment::new(), allow_injection: false };
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &Arc::default(),
+        environment: &Environment::new(),
+        allow_injection: false,
+    };
     let snapshot = loader.load("example", &yaml).map_err(|error| error.to_string())?;
     let provider = Provider(Arc::new(stream(dialect)));
     let gateway = Gateway::new(Arc::new(snapshot), Arc::new(provider), 1)?;

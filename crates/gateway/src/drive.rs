@@ -17,12 +17,11 @@ use crate::witness::Beyond;
 use crate::{Current, Shared};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Drops, FaultClass, Instant};
+use catalog::Usd;
 use dialect::StreamShape;
 use http::{HeaderMap, HeaderValue, Response, header};
 use rescue::Granularity;
-use routing::{
-    Action, AttemptId, Event, ExchangeFacts, Hold, Machine, Model, Needs, Overtaken, RescueMode, Start, Step,
-};
+use routing::{Action, AttemptId, Event, ExchangeFacts, Hold, Machine, Model, Overtaken, RescueMode, Start, Step};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -217,7 +216,7 @@ fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> Excha
     ExchangeFacts {
         started,
         deadline: deadline(inquiry, model, started),
-        needs: Needs::from(&inquiry.scan),
+        needs: inquiry.needs(),
         cost: 1.0,
         is_callers_retry: inquiry.is_callers_retry(),
         seed,
@@ -393,7 +392,7 @@ impl Commit {
         headers.reserve(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.headers(headers, from, same, facts);
-        let cost = settle::cost(facts, &self.machine).map(|cost| format!("{cost:.9}"));
+        let cost = settle::cost(facts, &self.machine).map(Usd::to_nine_decimals);
         respond::set(headers, names::COST, cost.as_deref().unwrap_or(respond::UNKNOWN));
         Driven::Answered(response)
     }

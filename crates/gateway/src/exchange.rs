@@ -15,7 +15,6 @@ use crate::{Current, Shared};
 use canon::{CallerError, DialectName, FaultClass, Instant};
 use config::{Reuse, WhenExhausted};
 use http::Response;
-use routing::Needs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -219,7 +218,7 @@ impl Steps {
             returned: !self.earlier.attempts.is_empty(),
             size: self.rules.queue.size,
         };
-        let needs = Needs::from(&inquiry.scan);
+        let needs = inquiry.needs();
         let plan = |now| routing::plan(model, &needs, now, &mut fastrand::Rng::with_seed(self.exchange.seed));
         self.waiting.store(true, Ordering::Release);
         let waited = queue.wait(waiter, clock, plan).await;

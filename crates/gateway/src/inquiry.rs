@@ -1,11 +1,13 @@
 //! A caller's request, read and scanned: what every attempt of the exchange is made from.
 
+use crate::clock;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Request};
+use catalog::Moment;
 use dialect::scan::{Field, Scan};
 use dialect::{BadRequest, PathFacts};
 use http::HeaderMap;
-use routing::RescueMode;
+use routing::{Needs, RescueMode};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -21,13 +23,20 @@ pub(crate) struct Inquiry {
     pub body: Bytes,
     /// What routing needs to know of it.
     pub scan: Scan,
+    asked_at: Moment,
     canonical: OnceLock<Result<Request, BadRequest>>,
 }
 
 impl Inquiry {
     /// Wraps a scanned body.
     pub(crate) fn new(dialect: DialectName, path: PathFacts, headers: HeaderMap, body: Bytes, scan: Scan) -> Self {
-        Self { dialect, path, headers, body, scan, canonical: OnceLock::new() }
+        let asked_at = Moment::from_unix(u64::try_from(clock::unix_seconds()).unwrap_or(0));
+        Self { dialect, path, headers, body, scan, asked_at, canonical: OnceLock::new() }
+    }
+
+    /// What it needs of a target.
+    pub(crate) fn needs(&self) -> Needs {
+        Needs { asked_at: Some(self.asked_at), ..Needs::from(&self.scan) }
     }
 
     /// The time the caller gives the whole exchange: `x-mainstay-timeout` in seconds, or with a unit (`1500ms`, `20s`).

@@ -16,7 +16,7 @@ use dialect::{PathFacts, StreamShape, scan};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
-use routing::{Model, Needs, Plan};
+use routing::{Model, Plan};
 use std::sync::Arc;
 
 /// A request whose head was read.
@@ -280,7 +280,7 @@ impl Admitted {
 
     /// Finds the candidates as things stand; `earlier` is what this exchange has been through.
     pub(crate) fn plan(self, earlier: Earlier, now: Instant, seed: u64) -> Planned {
-        let needs = Needs::from(&self.inquiry.scan);
+        let needs = self.inquiry.needs();
         let mut rng = fastrand::Rng::with_seed(seed);
         let plan = routing::plan(&self.model, &needs, now, &mut rng);
         let settlement = Settlement {

@@ -5,6 +5,7 @@ use crate::stream::Facts;
 use crate::witness::Witness;
 use bytes::Bytes;
 use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
+use catalog::Usd;
 use dialect::StreamShape;
 use history::GatewayEnd;
 use routing::{ExclusionReason, Machine, Plan};
@@ -72,6 +73,7 @@ impl Settlement {
         if let Some(witness) = &self.witness {
             witness.answered(machine);
         }
+        machine.account(&facts.usage);
         let served = served(machine);
         if let Some(watch) = &self.watch {
             let _first = watch.set(Completed {
@@ -103,7 +105,7 @@ impl Settlement {
                 reason,
                 tried = %tried(machine),
                 ms = ms(now, self.started),
-                cost = cost(facts, machine),
+                cost = cost(facts, machine).map(Usd::as_dollars),
                 malformed_events = facts.malformed,
                 without_transcript = facts.unkept,
                 "served by a fallback"
@@ -118,7 +120,7 @@ impl Settlement {
                 ms = ms(now, self.started),
                 input_tokens = facts.usage.input_tokens,
                 output_tokens = facts.usage.output_tokens,
-                cost = cost(facts, machine),
+                cost = cost(facts, machine).map(Usd::as_dollars),
                 malformed_events = facts.malformed,
                 without_transcript = facts.unkept,
                 "served"
@@ -280,9 +282,9 @@ pub(crate) fn story_of_refusal(request_id: &str) -> Value {
     json!({ "request_id": request_id, "attempts": [], "excluded": [] })
 }
 
-/// US dollars of the answer, where the prices of who served are known.
-pub(crate) fn cost(facts: &Facts, machine: &Machine) -> Option<f64> {
-    machine.served_by()?.target.facts.cost(&facts.usage)
+/// What the answer cost, where the prices of who served are known.
+pub(crate) fn cost(facts: &Facts, machine: &Machine) -> Option<Usd> {
+    machine.cost(&facts.usage)
 }
 
 /// Who serves; empty while nobody does.

@@ -77,6 +77,9 @@ pub(crate) struct Explain {
     /// The dialect of the request: openai-chat, anthropic-messages or gemini.
     #[arg(short, long, default_value = "openai-chat")]
     pub(crate) dialect: String,
+    /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
+    #[arg(long, value_name = "MOMENT")]
+    pub(crate) at: Option<String>,
 }
 
 /// `simulate`.

@@ -71,8 +71,14 @@ async fn gateway(
 ) -> Result<(Arc<Gateway>, TcpListener, SocketAddr), String> {
     let catalog = Catalog::builtin().map_err(|error| error.to_string())?;
     let health = Arc::new(Health::new(1));
-    let environment = Environment::new();
-    let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+    let (environment, ledger) = (Environment::new(), Arc::default());
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &ledger,
+        environment: &environment,
+        allow_injection: false,
+    };
     let text = simulated.configuration() + SHORTER;
     let snapshot = loader.load("the demo", &text).map_err(|error| error.to_string())?;
     let transport = Arc::new(upstream::Upstream::new(upstream::Settings::default()).map_err(|e| e.to_string())?);

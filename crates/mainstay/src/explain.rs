@@ -4,9 +4,11 @@ use crate::cli::{Configured, Explain};
 use crate::load::{Origin, Source};
 use crate::say;
 use canon::{DialectName, Instant};
+use catalog::Moment;
 use config::Snapshot;
 use dialect::PathFacts;
-use routing::{Needs, plan};
+use routing::{Model, Needs, plan};
+use std::fmt::Write as _;
 
 /// `check`: loads, and says what there is.
 pub(crate) fn check(options: &Configured) -> Result<(), String> {
@@ -48,9 +50,35 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
         Some(file) => read_needs(file, &options.dialect, &options.model)?,
         None => Needs::default(),
     };
+    let needs = Needs { asked_at: Some(asked_at(options.at.as_deref())?), ..needs };
     let mut rng = fastrand::Rng::with_seed(0);
     let plan = plan(&model, &needs, Instant::ORIGIN, &mut rng);
-    say(&plan.to_string())
+    say(&format!("{plan}{}", price_lists(&model, &needs)))
+}
+
+fn asked_at(text: Option<&str>) -> Result<Moment, String> {
+    let Some(text) = text else {
+        return Ok(Moment::from_unix(u64::try_from(gateway::clock::unix_seconds()).unwrap_or(0)));
+    };
+    Moment::parse(text).ok_or_else(|| format!("`{text}` is no moment: expected UTC, such as 2026-11-23T09:30"))
+}
+
+/// The prices the plan was made with, and where they come from.
+fn price_lists(model: &Model, needs: &Needs) -> String {
+    let mut text = String::new();
+    for target in &model.targets {
+        let Some(prices) = &target.facts.prices else { continue };
+        let rates = prices.at(needs.asked_at, needs.estimated_tokens);
+        let heading = if text.is_empty() { "prices, per million tokens\n" } else { "" };
+        let cached = rates.cached_input.map(|rate| format!(", {rate} from the cache")).unwrap_or_default();
+        let source = match (&prices.source, &prices.read) {
+            (Some(page), Some(read)) => format!(" ({page}, read {read})"),
+            (Some(page), None) => format!(" ({page})"),
+            (None, _) => " (configured)".to_owned(),
+        };
+        let _ = writeln!(text, "{heading}  {}: {} in{cached}, {} out{source}", target.id, rates.input, rates.output);
+    }
+    text
 }
 
 fn read_needs(file: &std::path::Path, dialect: &str, model: &str) -> Result<Needs, String> {

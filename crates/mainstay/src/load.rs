@@ -4,6 +4,7 @@ use crate::cli::Configured;
 use catalog::Catalog;
 use config::{Environment, Loader, Snapshot};
 use health::Health;
+use routing::Ledger;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,6 +16,7 @@ const USUAL_FILE: &str = "mainstay.yaml";
 pub(crate) struct Source {
     catalog: Arc<Catalog>,
     health: Arc<Health>,
+    ledger: Arc<Ledger>,
     environment: Environment,
     allow_injection: bool,
     /// What is loaded.
@@ -40,6 +42,7 @@ impl Source {
         let mut source = Self {
             catalog,
             health: Arc::new(Health::new(fastrand::u64(..))),
+            ledger: Arc::default(),
             environment: environment(),
             allow_injection: options.allow_injection,
             origin: Origin::Environment,
@@ -57,6 +60,7 @@ impl Source {
         Loader {
             catalog: &self.catalog,
             health: &self.health,
+            ledger: &self.ledger,
             environment: &self.environment,
             allow_injection: self.allow_injection,
         }

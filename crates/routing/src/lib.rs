@@ -7,13 +7,16 @@
 //! Pure: no sockets, no clock; `now` is an argument and randomness comes from an injected seed.
 
 mod filter;
+mod ledger;
 mod machine;
 mod model;
 mod needs;
 mod plan;
+mod price;
 mod quality;
 mod strategy;
 
+pub use ledger::{Ledger, ModelLedger, TargetLedger};
 pub use machine::{
     Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
     Start, TranscriptCursor,
@@ -24,4 +27,5 @@ pub use model::{
 };
 pub use needs::Needs;
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};
+pub use price::{Estimate, estimate};
 pub use quality::{Checks, Criterion, Evaluate};

@@ -1,7 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
-use crate::{Checks, Evaluate};
+use crate::{Checks, Evaluate, ModelLedger, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -48,6 +48,8 @@ pub struct Target {
     pub health: Arc<TargetHealth>,
     /// The evidence about its provider.
     pub provider_health: Arc<ProviderHealth>,
+    /// What it has cost.
+    pub ledger: Arc<TargetLedger>,
 }
 
 /// The order of candidates; each has a file in `strategy/` and a line in its registry.
@@ -264,4 +266,6 @@ pub struct Model {
     pub budget: Arc<RetryBudget>,
     /// The trickle while everything is open: [`health::Health::panic_gate`] of its name.
     pub panic_gate: Arc<PanicGate>,
+    /// How long its answers are: [`crate::Ledger::model`] of its name.
+    pub ledger: Arc<ModelLedger>,
 }

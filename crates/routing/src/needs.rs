@@ -1,8 +1,9 @@
 //! What a request needs of a target, as far as the head scan tells.
 
+use catalog::Moment;
 use dialect::scan::Scan;
 
-/// Needs of one request.
+/// Needs of one request, and when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a request, each read by name")]
 pub struct Needs {
@@ -10,6 +11,8 @@ pub struct Needs {
     pub estimated_tokens: u64,
     /// Cap on output tokens, where stated.
     pub max_output_tokens: Option<u64>,
+    /// Answers asked for at once; none and one are one.
+    pub answers: u32,
     /// Function calling.
     pub tools: bool,
     /// Images in the prompt.
@@ -24,6 +27,10 @@ pub struct Needs {
     pub reasoning: bool,
     /// The caller gets a stream.
     pub streamed: bool,
+    /// When it was asked, for prices that change by the hour. No part of the request: who plans says it. `None` = no hour
+    /// is known, and the prices are those of any.
+    #[serde(skip)]
+    pub asked_at: Option<Moment>,
 }
 
 impl From<&Scan> for Needs {
@@ -31,6 +38,7 @@ impl From<&Scan> for Needs {
         Self {
             estimated_tokens: scan.estimated_tokens,
             max_output_tokens: scan.max_output_tokens,
+            answers: scan.n,
             tools: scan.has_tools,
             images: scan.has_images,
             documents: scan.has_documents,
@@ -38,6 +46,7 @@ impl From<&Scan> for Needs {
             json_schema: scan.has_json_schema,
             reasoning: asks_for_reasoning(scan),
             streamed: scan.stream,
+            asked_at: None,
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Health is read here and taken in the machine: a plan reserves nothing, so that `explain` can print one without
 //! changing anything.
 
+use crate::price::{Estimate, estimate};
 use crate::{Model, Needs, Strategy, filter, strategy};
 use canon::Instant;
+use catalog::Usd;
 use health::{BreakerStanding, ParkReason, Standing};
 use std::fmt;
 use std::time::Duration;
@@ -153,6 +155,8 @@ pub struct Candidate {
     pub same_model_as_primary: bool,
     /// Why it stands lower than it would.
     pub demoted: Option<Demotion>,
+    /// What the request is expected to cost there.
+    pub estimate: Estimate,
 }
 
 /// A target that was left out.
@@ -232,6 +236,7 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
                 is_primary: primary == Some(placed.target),
                 same_model_as_primary: primary_model == Some(&target.same_model),
                 demoted: placed.demoted,
+                estimate: estimate(model, target, needs),
             })
         })
         .collect();
@@ -288,7 +293,7 @@ impl fmt::Display for Plan {
         for (rank, candidate) in self.candidates.iter().enumerate() {
             let role = if candidate.is_primary { ", primary" } else { "" };
             let standing = standing_text(&candidate.standing);
-            write!(f, "  {}. {} [{standing}{role}]", rank + 1, candidate.id)?;
+            write!(f, "  {}. {} [{standing}{role}] {}", rank + 1, candidate.id, candidate.estimate)?;
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,
@@ -313,6 +318,8 @@ impl serde::Serialize for Plan {
             primary: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
             demoted: Option<Demotion>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expected_cost: Option<Usd>,
         }
         #[derive(serde::Serialize)]
         struct ExclusionView<'a> {
@@ -338,6 +345,7 @@ impl serde::Serialize for Plan {
                     standing: standing_text(&candidate.standing),
                     primary: candidate.is_primary,
                     demoted: candidate.demoted,
+                    expected_cost: candidate.estimate.price,
                 })
                 .collect(),
             excluded: self

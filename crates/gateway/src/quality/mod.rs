@@ -272,7 +272,13 @@ mod tests {
                     models:\n  chat: { targets: [sim/m] }\n";
         let (catalog, health) = (Catalog::builtin().unwrap(), Arc::new(Health::new(1)));
         let environment = Environment::new();
-        let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+        let loader = Loader {
+            catalog: &catalog,
+            health: &health,
+            ledger: &Arc::default(),
+            environment: &environment,
+            allow_injection: false,
+        };
         loader.load("test.yaml", yaml).unwrap().resolve("chat").unwrap().targets[0].clone()
     }
 

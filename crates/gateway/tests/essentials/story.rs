@@ -153,7 +153,7 @@ async fn an_error_names_what_its_target_could_not_take() {
 
 #[tokio::test(start_paused = true)]
 async fn the_cost_is_told_where_the_prices_are_known_and_said_to_be_unknown_elsewhere() {
-    let keys = "[sk-1], models: [{ id: m-1, input_price: 2.0, output_price: 10.0 }]";
+    let keys = "[sk-1], models: [{ id: m-1, prices: { input: 2, output: 10 } }]";
     let world = Plan { keys, ..Plan::default() }.build();
     let answer = world.send(traced(hello(DialectName::OpenaiChat, false))).await;
     let usage = &answer.json()["usage"];

@@ -88,7 +88,13 @@ impl Rig {
         let catalog = Catalog::builtin().unwrap();
         let environment = Environment::default();
         let health = Arc::new(Health::new(1));
-        let loader = Loader { catalog: &catalog, health: &health, environment: &environment, allow_injection: false };
+        let loader = Loader {
+            catalog: &catalog,
+            health: &health,
+            ledger: &Arc::default(),
+            environment: &environment,
+            allow_injection: false,
+        };
         let snapshot = Arc::new(loader.load("matrix.yaml", &yaml).map_err(|error| error.to_string()).unwrap());
         let transport = Arc::new(Upstream::new(settings).unwrap());
         if scheme == "https" {

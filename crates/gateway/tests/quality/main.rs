@@ -46,7 +46,7 @@ impl World {
             row("primary", primary_is, "http://primary", "[sk-1]"),
             row("fallback", fallback_is, "http://fallback", "[sk-f]"),
             "  judge:\n    dialect: openai-chat\n    base_url: http://judge/v1\n    keys: [sk-j]\n    models: [{ id: \
-             j-1, input_price: 1000000, output_price: 1000000 }]\n",
+             j-1, prices: { input: 1000000, output: 1000000 } }]\n",
             lines.iter().fold(String::new(), |text, line| text + "    " + line + "\n"),
         );
         let spy = Spy::over(InMemory::new().with(&primary).with(&fallback).with(&judge));

@@ -20,7 +20,8 @@ use std::sync::{Arc, OnceLock};
 pub(crate) fn snapshot(yaml: &str, health: &Arc<Health>) -> Arc<Snapshot> {
     static CATALOG: OnceLock<Arc<Catalog>> = OnceLock::new();
     let catalog = CATALOG.get_or_init(|| Catalog::builtin().unwrap());
-    let loader = Loader { catalog, health, environment: &Environment::new(), allow_injection: false };
+    let loader =
+        Loader { catalog, health, ledger: &Arc::default(), environment: &Environment::new(), allow_injection: false };
     Arc::new(loader.load("test.yaml", yaml).unwrap_or_else(|error| panic!("{error}")))
 }
 

@@ -93,6 +93,22 @@ fn explain_prints_the_plan_with_the_reason_of_each_exclusion() {
 }
 
 #[test]
+fn explain_tells_what_the_request_would_cost_at_each_target_at_that_hour() {
+    let folder = folder();
+    let priced = "prices: { input: 1, output: 2, when: [{ from: '01:00', to: '04:00', input: 2, output: 4 }] }";
+    let yaml = CAPABLE.replace("{ id: small, context_window: 1000 }", &format!("{{ id: small, {priced} }}"));
+    std::fs::write(folder.join("mainstay.yaml"), yaml).unwrap();
+    let said = |at: &str| text(&run(&folder, &["explain", "--model", "chat", "--at", at]).stdout);
+    assert!(said("2026-11-23T00:59").contains("a/small [closed, primary] ≈ $0.001024 for 0 in and 512 out"));
+    let peak = said("2026-11-23T01:00");
+    assert!(peak.contains("≈ $0.002048"), "{peak}");
+    assert!(peak.contains("a/able [closed] price unknown"), "{peak}");
+    assert!(peak.contains("a/small: $2.00 in, $4.00 out (configured)"), "{peak}");
+    let output = run(&folder, &["explain", "--model", "chat", "--at", "tomorrow"]);
+    assert!(text(&output.stderr).contains("`tomorrow` is no moment"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn explain_of_an_unknown_model_says_what_there_is() {
     let folder = folder();
     std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();

@@ -1,8 +1,9 @@
 //! What the machine remembers of its attempts, and what it tells of them.
 
 use super::{AttemptId, Machine, Served};
-use crate::Target;
-use canon::{AttemptReport, Fault, FaultClass, Instant};
+use crate::{Target, price};
+use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
+use catalog::Usd;
 use health::Permit;
 use std::sync::Arc;
 
@@ -100,6 +101,19 @@ impl Machine {
     /// Who serves, once that is decided: at the commit, or when a whole answer came.
     pub fn served_by(&self) -> Option<Served> {
         self.who(self.served?)
+    }
+
+    /// What the answer cost; `None` where nobody served, or where the price or the counts are unknown.
+    pub fn cost(&self, usage: &Usage) -> Option<Usd> {
+        let served = self.record(self.served?)?;
+        price::cost(&served.target, usage, &self.facts.needs)
+    }
+
+    /// The whole answer went out, and this is what it came to: what it tells of the next ones is learned.
+    pub fn account(&self, usage: &Usage) {
+        if let Some(served) = self.served.and_then(|attempt| self.record(attempt)) {
+            price::learn(&self.model, &served.target, usage, &self.facts.needs);
+        }
     }
 
     /// Whose fault the caller is told when nobody served: by default the first that was asked.

@@ -5,8 +5,8 @@ use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    Action, AttemptId, Credential, Event, ExchangeFacts, Machine, Model, ModelSettings, Needs, OnFault, Overtaken,
-    Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
+    Action, AttemptId, Credential, Event, ExchangeFacts, Ledger, Machine, Model, ModelSettings, Needs, OnFault,
+    Overtaken, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -81,7 +81,7 @@ impl Pool {
     }
 
     pub(crate) fn build(&self) -> Arc<Model> {
-        let health = Health::new(self.seed);
+        let (health, ledger) = (Health::new(self.seed), Ledger::default());
         let catalog = Catalog::builtin().unwrap();
         let targets = self.targets.iter().enumerate().map(|(index, spec)| {
             let name = format!("p{index}");
@@ -108,6 +108,7 @@ impl Pool {
                 same_model: spec.same_model.map_or_else(|| id.clone(), str::to_owned),
                 health: health.target(&id, &self.breaker),
                 provider_health: health.provider(&name),
+                ledger: ledger.target(&id),
                 id,
             })
         });
@@ -117,6 +118,7 @@ impl Pool {
             targets: targets.collect(),
             budget: health.budget("chat"),
             panic_gate: health.panic_gate("chat"),
+            ledger: ledger.model("chat"),
         })
     }
 }

@@ -5,6 +5,7 @@
 mod harness;
 mod invariants;
 mod plans;
+mod prices;
 mod rescue;
 mod scenarios;
 mod table;

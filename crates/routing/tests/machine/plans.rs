@@ -179,8 +179,8 @@ fn explain_names_every_target_with_its_place_or_its_reason() {
     assert_eq!(
         plan.to_string(),
         "chat (priority)\n  \
-           1. p2/m [closed]\n  \
-           2. p3/m [closed, slow] demoted: too_slow\n  \
+           1. p2/m [closed] price unknown\n  \
+           2. p3/m [closed, slow] price unknown demoted: too_slow\n  \
            -  p0/m: every credential is parked (rate limited), the first for 20.0 s\n  \
            -  p1/m: does not take tools\n"
     );

@@ -1,0 +1,84 @@
+//! What this request is expected to cost at a target, and the guards that follow from it.
+
+use crate::{Model, Needs, Target};
+use canon::Usage;
+use catalog::{Rates, Usd};
+use std::fmt;
+
+/// Output tokens of an answer nobody limits, until the model's own answers tell: a chat answer of a page.
+const UNKNOWN_OUTPUT: u64 = 512;
+
+/// The expected cost of one request at one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Prompt tokens.
+    pub input_tokens: u64,
+    /// Of those, read from the provider's cache.
+    pub cached_tokens: u64,
+    /// Output tokens, of all answers asked for.
+    pub output_tokens: u64,
+    /// The prices that hold now for a prompt of this size; `None` = unknown.
+    pub rates: Option<Rates>,
+    /// What it is expected to cost; `None` where the target's price is unknown.
+    pub price: Option<Usd>,
+    /// The most it may cost: nothing comes from the cache, and the caller's cap on output is used up.
+    pub most: Option<Usd>,
+}
+
+/// Estimates the cost of a request at a target.
+///
+/// The output is what the model's answers usually are, at most what the caller or the target caps it at; without either
+/// it is taken for a page. The cached part is what this target has lately read from its cache.
+pub fn estimate(model: &Model, target: &Target, needs: &Needs) -> Estimate {
+    let answers = u64::from(needs.answers.max(1));
+    let cap = match (needs.max_output_tokens, target.facts.max_output_tokens) {
+        (Some(asked), Some(possible)) => Some(asked.min(possible)),
+        (asked, possible) => asked.or(possible),
+    };
+    let usual = model.ledger.usual_output().unwrap_or(UNKNOWN_OUTPUT);
+    let expected = cap.map_or(usual, |cap| usual.min(cap));
+    // A cap nobody stated is no plan to use it up.
+    let longest = needs.max_output_tokens.and(cap).unwrap_or(expected);
+    let input_tokens = needs.estimated_tokens;
+    let rates = target.facts.prices.as_ref().map(|prices| prices.at(needs.asked_at, input_tokens));
+    let cached_rate = rates.and_then(|rates| rates.cached_input);
+    let cached_tokens = if cached_rate.is_some() { target.ledger.usually_cached(input_tokens) } else { 0 };
+    let output_tokens = expected.saturating_mul(answers);
+    let price = rates.map(|rates| {
+        let cached = rates.cached_input.unwrap_or(rates.input).of(cached_tokens);
+        rates.input.of(input_tokens - cached_tokens).plus(cached).plus(rates.output.of(output_tokens))
+    });
+    let most = rates.map(|rates| rates.input.of(input_tokens).plus(rates.output.of(longest.saturating_mul(answers))));
+    Estimate { input_tokens, cached_tokens, output_tokens, rates, price, most }
+}
+
+/// As `explain` prints it.
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.price {
+            None => write!(f, "price unknown"),
+            Some(price) => {
+                write!(f, "≈ {price} for {} in", self.input_tokens)?;
+                if self.cached_tokens > 0 {
+                    write!(f, " ({} from the cache)", self.cached_tokens)?;
+                }
+                write!(f, " and {} out", self.output_tokens)
+            }
+        }
+    }
+}
+
+/// What an answer of this target cost; `None` where a price it needs is unknown, or the counts it is made of.
+pub(crate) fn cost(target: &Target, usage: &Usage, needs: &Needs) -> Option<Usd> {
+    target.facts.prices.as_ref()?.cost(usage, needs.asked_at)
+}
+
+/// Learns what a complete answer tells of the next ones.
+pub(crate) fn learn(model: &Model, target: &Target, usage: &Usage, needs: &Needs) {
+    if let Some(output) = usage.output_tokens {
+        model.ledger.observe_output(output / u64::from(needs.answers.max(1)));
+    }
+    if let Some(input) = usage.input_tokens {
+        target.ledger.observe_cached(usage.cached_input_tokens.unwrap_or(0), input);
+    }
+}
