@@ -5,6 +5,7 @@ use crate::body::{BodyError, Buffered, ReadLimits};
 use crate::inquiry::Inquiry;
 use crate::memory::Held;
 use crate::respond::{self, GatewayBody, names};
+use crate::server::MAX_HEAD;
 use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
 use crate::witness::{Keeper, Witness};
@@ -225,6 +226,15 @@ fn precheck<'a>(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<Option<&'a CallerKey>, CallerError> {
+    // hyper looks at its limit only between two reads, so that a head that arrives at once may be past it.
+    let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if head > MAX_HEAD {
+        return Err(CallerError::new(
+            431,
+            "request_headers_too_large",
+            format!("the headers are {head} bytes; send at most {} KiB of them", MAX_HEAD >> 10),
+        ));
+    }
     let key = auth::check(&snapshot.keys, headers, query)?;
     if let Some(kind) = headers.get(header::CONTENT_TYPE) {
         let kind = kind.to_str().unwrap_or("?");
