@@ -22,7 +22,7 @@ mod refusal;
 
 pub use errors::{ErrorMap, Signal};
 pub use load::{Catalog, CatalogError};
-pub use money::{Rate, Usd};
+pub use money::{Rate, Ratio, Usd};
 pub use prices::{Day, Moment, PriceChange, Prices, Rates, TimeOfDay};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;

@@ -14,6 +14,10 @@ const DOLLAR: u64 = 1_000_000_000_000;
 const DIGITS: usize = 12;
 /// Digits after the point of a price per million tokens.
 const RATE_DIGITS: usize = 6;
+/// Digits after the point of a ratio.
+const RATIO_DIGITS: usize = 6;
+/// A ratio of one.
+const RATIO_ONE: u64 = 1_000_000;
 
 /// An amount of US dollars. Sums stop at eighteen million dollars rather than wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -22,6 +26,10 @@ pub struct Usd(u64);
 /// A price of a token, stated in US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Rate(u64);
+
+/// How much dearer one price may be than another, in millionths: `1.5`, `150%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ratio(u64);
 
 impl Usd {
     /// Nothing.
@@ -80,6 +88,28 @@ impl Rate {
     }
 }
 
+impl Ratio {
+    /// A ratio as people write it, with up to six decimals, or per cent with up to four.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim().strip_suffix('%') {
+            Some(percent) => decimal(percent, RATIO_DIGITS - 2),
+            None => decimal(text, RATIO_DIGITS),
+        }
+        .filter(|_| !text.contains('$'))
+        .map(Self)
+    }
+
+    /// Whether `price` is at most this much of `base`.
+    pub fn allows(self, price: Usd, base: Usd) -> bool {
+        u128::from(price.0) * u128::from(RATIO_ONE) <= u128::from(base.0) * u128::from(self.0)
+    }
+
+    /// Nothing is allowed but what is free.
+    pub fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// `$12.5`, exact to this many decimals, as a whole number of the last of them.
 fn decimal(text: &str, digits: usize) -> Option<u64> {
     let text = text.trim();
@@ -117,6 +147,16 @@ impl fmt::Display for Rate {
     }
 }
 
+/// In per cent.
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = RATIO_DIGITS - 2;
+        let fraction = format!("{:0digits$}", self.0 % (RATIO_ONE / 100));
+        let (whole, shortest) = (self.0 / (RATIO_ONE / 100), fraction.trim_end_matches('0'));
+        if shortest.is_empty() { write!(f, "{whole} %") } else { write!(f, "{whole}.{shortest} %") }
+    }
+}
+
 impl serde::Serialize for Usd {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.as_dollars())
@@ -124,6 +164,7 @@ impl serde::Serialize for Usd {
 }
 
 const AMOUNT: &str = "an amount of US dollars such as 5 or $0.05";
+const RATIO: &str = "a ratio such as 1.5, or per cent such as 150%";
 const RATE: &str = "US dollars per million tokens, 0 or more, with up to six decimals, such as 0.15 or $3";
 
 struct Text<T> {
@@ -168,6 +209,12 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Text { parse: Self::parse, expected: RATIO })
+    }
+}
+
 fn schema(description: &str) -> Schema {
     json_schema!({
         "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^\\$? *[0-9]+(\\.[0-9]+)?$" }],
@@ -181,6 +228,18 @@ impl JsonSchema for Usd {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema(AMOUNT)
+    }
+}
+
+impl JsonSchema for Ratio {
+    fn schema_name() -> Cow<'static, str> {
+        "Ratio".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? *%?$" }],
+            "description": RATIO
+        })
     }
 }
 
@@ -216,6 +275,23 @@ mod tests {
         assert_eq!(shown("0.00042"), "$0.00042");
         assert_eq!(Usd::parse("1.2345678915").unwrap().to_nine_decimals(), "1.234567892");
         assert_eq!(Usd::MAX.plus(Usd::from_pico(1)), Usd::MAX);
+    }
+
+    #[test]
+    fn a_ratio_is_a_number_or_per_cent_and_is_exact_at_its_edge() {
+        let half_more = Ratio::parse("1.5").unwrap();
+        assert_eq!(Ratio::parse("150%"), Some(half_more));
+        assert_eq!(Ratio::parse("150 %"), Some(half_more));
+        assert_eq!(
+            (half_more.to_string(), Ratio::parse("112.5%").unwrap().to_string()),
+            ("150 %".into(), "112.5 %".into())
+        );
+        assert!(half_more.allows(Usd::from_pico(3), Usd::from_pico(2)));
+        assert!(!half_more.allows(Usd::from_pico(4), Usd::from_pico(2)));
+        assert!(!half_more.allows(Usd::MAX, Usd::from_pico(u64::MAX / 2)));
+        for wrong in ["", "$1", "%", "-1", "1,5", "a%"] {
+            assert_eq!(Ratio::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

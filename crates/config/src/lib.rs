@@ -5,6 +5,7 @@
 
 mod error;
 mod load;
+mod price;
 mod quality;
 mod raw;
 mod reuse;

@@ -1,6 +1,7 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
+use crate::price::{self, RawGuards};
 use crate::quality;
 use crate::raw::{
     Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawStrategy,
@@ -13,7 +14,8 @@ use canon::{FaultClass, Secret};
 use catalog::{Catalog, Prices, Provider, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    ClassPolicy, Evaluate, FaultProfile, Ledger, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy, Timeouts,
+    ClassPolicy, Evaluate, FaultProfile, Guards, Ledger, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy,
+    Timeouts,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -276,11 +278,17 @@ impl Build<'_> {
             checks: quality::checks(raw.checks),
             evaluate: self.evaluate(name, raw)?,
         };
+        let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
+        let guards = self.guards(&path, guards)?;
         let mut targets = Vec::new();
         let mut ids = HashSet::new();
         for (i, target) in raw.targets.iter().enumerate() {
             let index = i.to_string();
-            let target = self.target(snapshot, &["models", name, "targets", &index], target)?;
+            let mut target = self.target(snapshot, &["models", name, "targets", &index], target)?;
+            target.guards = price::over(target.guards, guards);
+            if let Some(spend) = target.guards.spend {
+                target.ledger.spending.watch(spend.window);
+            }
             if !ids.insert(target.id.clone()) {
                 return Err(self.at(
                     &["models", name, "targets", &index],
@@ -382,6 +390,8 @@ impl Build<'_> {
         if let Some(prices) = full.prices {
             target.facts.prices = Some(self.prices(path, prices)?);
         }
+        let guards = RawGuards { max_price: full.max_price, max_price_ratio: full.max_price_ratio, spend: full.spend };
+        target.guards = self.guards(path, guards)?;
         target.weight = full.weight.unwrap_or(1);
         target.region = full.region;
         target.why = full.why;
@@ -398,6 +408,13 @@ impl Build<'_> {
             );
         }
         Ok(target)
+    }
+
+    fn guards(&self, of: &[&str], raw: RawGuards) -> Result<Guards, ConfigError> {
+        price::guards(raw).map_err(|(key, message)| {
+            let path: Vec<&str> = of.iter().copied().chain([key]).collect();
+            self.at(&path, &message)
+        })
     }
 
     fn prices(&self, target: &[&str], prices: Prices) -> Result<Arc<Prices>, ConfigError> {

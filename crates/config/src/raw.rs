@@ -2,10 +2,11 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::price::{RawMaxPrice, RawSpend};
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::units::{Size, Span};
-use catalog::{Prices, RawProvider};
+use catalog::{Prices, Ratio, RawProvider};
 use routing::{Across, Hold, RescueMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -56,6 +57,11 @@ pub struct RawModel {
     pub strategy: RawStrategy,
     /// `provider/model`, or a mapping with options.
     pub targets: Vec<RawTarget>,
+    /// What any target may cost, the first included: dollars a request, or `{ request, input, output }`, of which the
+    /// last two are per million tokens.
+    pub max_price: Option<RawMaxPrice>,
+    /// What a fallback may cost of what the primary does: `1.5`, or `150%`.
+    pub max_price_ratio: Option<Ratio>,
     /// Limits of the phases of a call.
     pub timeouts: RawTimeouts,
     /// What to do after a fault, by class, where the default does not suit.
@@ -193,6 +199,12 @@ pub struct RawFullTarget {
     pub region: Option<String>,
     /// What it costs, where the catalogue does not know it or you pay something else.
     pub prices: Option<Prices>,
+    /// What it may cost, instead of what the model says.
+    pub max_price: Option<RawMaxPrice>,
+    /// What it may cost as a fallback of what the primary does, instead of what the model says.
+    pub max_price_ratio: Option<Ratio>,
+    /// What may be spent on it within a stretch of time: `{ limit: $5, window: 1h }`.
+    pub spend: Option<RawSpend>,
     /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
     pub inject: Option<RawInject>,
 }

@@ -5,7 +5,7 @@ use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
 use health::{BreakerSettings, Health, ProviderHealth};
-use routing::{Credential, Ledger, Model, ModelSettings, Target};
+use routing::{Credential, Guards, Ledger, Model, ModelSettings, Target};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -268,6 +268,7 @@ impl Snapshot {
         };
         Some(Target {
             health: self.health.target(&id, &self.breaker),
+            guards: Guards::default(),
             ledger: self.ledger.target(&id),
             id,
             provider: pool.provider.clone(),

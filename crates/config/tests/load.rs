@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use catalog::{Catalog, Moment};
+use catalog::{Catalog, Moment, Rate, Ratio, Usd};
 use config::{Environment, Loader, Snapshot};
 use health::Health;
 use std::sync::Arc;
@@ -344,4 +344,42 @@ fn what_was_learned_of_money_survives_a_reload() {
     (0..20).for_each(|_| before.targets[0].ledger.observe_cached(500, 1_000));
     assert_eq!(load().ledger.usual_output(), Some(300));
     assert_eq!(load().targets[0].ledger.usually_cached(1_000), 500);
+}
+
+#[test]
+fn a_guard_of_a_target_stands_in_for_its_model_s() {
+    let source = format!(
+        "{OPENAI}models:\n  chat:\n    max_price: 0.05\n    max_price_ratio: 150%\n    targets:\n      - openai/m\n      \
+         - {{ target: openai/n, max_price: {{ input: 3, output: $15 }}, max_price_ratio: 2, spend: {{ limit: $5, window: 1h }} }}\n"
+    );
+    let model = load(&source).unwrap().resolve("chat").unwrap();
+    let [first, second] = [0, 1].map(|target| model.targets[target].guards);
+    assert_eq!((first.max_price.unwrap().request, first.max_price_ratio), (Usd::parse("0.05"), Ratio::parse("1.5")));
+    assert_eq!(first.spend, None);
+    let max = second.max_price.unwrap();
+    assert_eq!((max.request, max.input, max.output), (None, Rate::parse("3"), Rate::parse("15")));
+    assert_eq!(second.max_price_ratio, Ratio::parse("2"));
+    assert_eq!(second.spend.unwrap().window, std::time::Duration::from_secs(3_600));
+}
+
+#[test]
+fn a_guard_that_guards_nothing_is_refused_at_its_line() {
+    for (line, said) in [
+        ("max_price: {}", "limits nothing"),
+        ("max_price: dear", "an amount of US dollars"),
+        ("max_price: { requests: 1 }", "requests"),
+        ("max_price_ratio: 0", "more than 0"),
+        ("max_price_ratio: $2", "150%"),
+        ("spend: { limit: 0, window: 1h }", "`limit` is 0"),
+        ("spend: { limit: 5, window: 0s }", "`window` is no time"),
+        ("spend: { limit: 5 }", "window"),
+    ] {
+        let error = refused(&format!(
+            "{OPENAI}models:\n  chat:\n    targets:\n      - openai/m\n      - target: openai/n\n        weight: 2\n        {line}\n"
+        ));
+        assert!(
+            error.contains(said) && error.contains("mainstay.yaml:9") || error.contains("line 9"),
+            "{line}: {error}"
+        );
+    }
 }

@@ -73,7 +73,7 @@ impl Settlement {
         if let Some(witness) = &self.witness {
             witness.answered(machine);
         }
-        machine.account(&facts.usage);
+        machine.account(&facts.usage, now);
         let served = served(machine);
         if let Some(watch) = &self.watch {
             let _first = watch.set(Completed {

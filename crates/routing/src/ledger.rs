@@ -1,7 +1,9 @@
-//! What routing has learned of money: how long answers are, and how much of a prompt is read from a cache.
+//! What routing has learned of money: how long answers are, how much of a prompt is read from a cache, and what a target
+//! has cost.
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 
+use crate::Spending;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,6 +96,8 @@ impl ModelLedger {
 #[derive(Debug, Default)]
 pub struct TargetLedger {
     cached_per_mille: Mean,
+    /// What it has cost lately.
+    pub spending: Arc<Spending>,
 }
 
 impl TargetLedger {

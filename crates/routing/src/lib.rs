@@ -7,6 +7,7 @@
 //! Pure: no sockets, no clock; `now` is an argument and randomness comes from an injected seed.
 
 mod filter;
+mod guard;
 mod ledger;
 mod machine;
 mod model;
@@ -14,8 +15,10 @@ mod needs;
 mod plan;
 mod price;
 mod quality;
+mod spend;
 mod strategy;
 
+pub use guard::{Guards, MaxPrice};
 pub use ledger::{Ledger, ModelLedger, TargetLedger};
 pub use machine::{
     Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
@@ -29,3 +32,4 @@ pub use needs::Needs;
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};
 pub use price::{Estimate, estimate};
 pub use quality::{Checks, Criterion, Evaluate};
+pub use spend::{SpendLimit, Spending};

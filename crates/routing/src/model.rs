@@ -1,7 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
-use crate::{Checks, Evaluate, ModelLedger, TargetLedger};
+use crate::{Checks, Evaluate, Guards, ModelLedger, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -48,6 +48,8 @@ pub struct Target {
     pub health: Arc<TargetHealth>,
     /// The evidence about its provider.
     pub provider_health: Arc<ProviderHealth>,
+    /// What it may cost.
+    pub guards: Guards,
     /// What it has cost.
     pub ledger: Arc<TargetLedger>,
 }

@@ -4,9 +4,9 @@
 //! changing anything.
 
 use crate::price::{Estimate, estimate};
-use crate::{Model, Needs, Strategy, filter, strategy};
+use crate::{Model, Needs, SpendLimit, Strategy, filter, guard, strategy};
 use canon::Instant;
-use catalog::Usd;
+use catalog::{Rate, Ratio, Usd};
 use health::{BreakerStanding, ParkReason, Standing};
 use std::fmt;
 use std::time::Duration;
@@ -49,6 +49,45 @@ pub enum ExclusionReason {
     },
     /// No credential is configured.
     NoCredential,
+    /// Its price is unknown, and it has to keep to one.
+    PriceUnknown {
+        /// Which guard: `max_price`, `max_price_ratio`, `spend`.
+        guard: &'static str,
+    },
+    /// The request may cost more there than it is allowed to.
+    AbovePrice {
+        /// The most it may cost.
+        price: Usd,
+        /// What is allowed.
+        limit: Usd,
+    },
+    /// Its tokens are dearer than they are allowed to be.
+    AboveRate {
+        /// `input` or `output`.
+        of: &'static str,
+        /// What a million costs.
+        rate: Rate,
+        /// What is allowed.
+        limit: Rate,
+    },
+    /// The request may cost too much there, beside what it may cost at the primary.
+    AboveRatio {
+        /// The most it may cost.
+        price: Usd,
+        /// The most it may cost at the primary.
+        primary: Usd,
+        /// What is allowed.
+        ratio: Ratio,
+    },
+    /// What may be spent on it is spent.
+    Spent {
+        /// Within the window, requests in flight included.
+        spent: Usd,
+        /// What the request is expected to cost.
+        price: Usd,
+        /// What is allowed.
+        limit: SpendLimit,
+    },
 }
 
 impl ExclusionReason {
@@ -64,6 +103,10 @@ impl ExclusionReason {
             Self::Parked { reason: ParkReason::QuotaExhausted, .. } => "quota_exhausted",
             Self::Parked { reason: ParkReason::AuthRejected, .. } => "auth_rejected",
             Self::NoCredential => "no_credential",
+            Self::PriceUnknown { .. } => "price_unknown",
+            Self::AbovePrice { .. } | Self::AboveRate { .. } => "max_price",
+            Self::AboveRatio { .. } => "max_price_ratio",
+            Self::Spent { .. } => "spend_limit",
         }
     }
 
@@ -75,7 +118,12 @@ impl ExclusionReason {
             | Self::WindowTooSmall { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
-            | Self::NoCredential => None,
+            | Self::NoCredential
+            | Self::PriceUnknown { .. }
+            | Self::AbovePrice { .. }
+            | Self::AboveRate { .. }
+            | Self::AboveRatio { .. }
+            | Self::Spent { .. } => None,
         }
     }
 
@@ -84,6 +132,30 @@ impl ExclusionReason {
         match self {
             Self::Lacks { .. } | Self::WindowTooSmall { .. } => true,
             Self::BreakerOpen { .. }
+            | Self::ProbeInFlight
+            | Self::AwaitsProbe
+            | Self::ModelMissing { .. }
+            | Self::Parked { .. }
+            | Self::NoCredential
+            | Self::PriceUnknown { .. }
+            | Self::AbovePrice { .. }
+            | Self::AboveRate { .. }
+            | Self::AboveRatio { .. }
+            | Self::Spent { .. } => false,
+        }
+    }
+
+    /// Whether a price guard excludes the target: nothing may be tried there, however badly others are.
+    pub fn is_guard(&self) -> bool {
+        match self {
+            Self::PriceUnknown { .. }
+            | Self::AbovePrice { .. }
+            | Self::AboveRate { .. }
+            | Self::AboveRatio { .. }
+            | Self::Spent { .. } => true,
+            Self::Lacks { .. }
+            | Self::WindowTooSmall { .. }
+            | Self::BreakerOpen { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
             | Self::ModelMissing { .. }
@@ -110,6 +182,18 @@ impl ExclusionReason {
                 format!("every credential is parked ({}), the first for {}", reason.as_str(), in_seconds(until))
             }
             Self::NoCredential => "no credential is configured".to_owned(),
+            Self::PriceUnknown { guard } => format!("a price is unknown that `{guard}` needs"),
+            Self::AbovePrice { price, limit } => format!("may cost {price}, above the limit of {limit} a request"),
+            Self::AboveRate { of, rate, limit } => {
+                format!("a million tokens of {of} cost {rate}, above the limit of {limit}")
+            }
+            Self::AboveRatio { price, primary, ratio } => {
+                format!("may cost {price}, above {ratio} of the primary's {primary}")
+            }
+            Self::Spent { spent, price, limit: SpendLimit { limit, window } } => {
+                let window = seconds(*window);
+                format!("{spent} of {limit} were spent within {window}, and this request would cost about {price}")
+            }
         }
     }
 }
@@ -205,11 +289,14 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
         readmit_largest_window(&mut excluded, &mut capable);
     }
 
-    let mut entrants = Vec::new();
+    let mut entrants = Vec::with_capacity(capable.len());
+    let mut estimates = Vec::with_capacity(capable.len());
     for &index in &capable {
         let Some(target) = model.targets.get(index) else { continue };
         let standing = target.health.standing(now);
-        let unavailable = filter::unavailable(model, target, &standing, now);
+        let estimate = estimate(model, target, needs);
+        let barred = guard::barred(target, &estimate, now);
+        let unavailable = barred.or_else(|| filter::unavailable(model, target, &standing, now));
         if let Some(reason) = unavailable {
             excluded.push(Exclusion { target: index, id: target.id.clone(), reason });
         }
@@ -220,13 +307,18 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
         });
+        estimates.push((index, estimate));
     }
     let ordered = strategy::order(model.settings.strategy, &entrants, rng);
     let primary = ordered.healthy.first().copied();
+    exclude_the_dearer(model, primary, &estimates, &mut excluded);
+    let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
+    let estimate_of = |index: usize| estimates.iter().find(|(known, _)| *known == index).map(|(_, estimate)| *estimate);
     let primary_model = primary.and_then(|index| model.targets.get(index)).map(|target| &target.same_model);
     let candidates = ordered
         .now
         .into_iter()
+        .filter(|placed| !is_out(placed.target))
         .filter_map(|placed| {
             let target = model.targets.get(placed.target)?;
             Some(Candidate {
@@ -236,7 +328,7 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
                 is_primary: primary == Some(placed.target),
                 same_model_as_primary: primary_model == Some(&target.same_model),
                 demoted: placed.demoted,
-                estimate: estimate(model, target, needs),
+                estimate: estimate_of(placed.target)?,
             })
         })
         .collect();
@@ -249,6 +341,27 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
         primary,
         healthy_order: ordered.healthy,
         made: now,
+    }
+}
+
+/// A fallback has its price beside the primary's, whatever else keeps it out: it must not be waited for either.
+fn exclude_the_dearer(
+    model: &Model,
+    primary: Option<usize>,
+    estimates: &[(usize, Estimate)],
+    excluded: &mut Vec<Exclusion>,
+) {
+    let Some((primary, base)) = primary.and_then(|primary| estimates.iter().find(|(index, _)| *index == primary))
+    else {
+        return;
+    };
+    for (index, estimate) in estimates.iter().filter(|(index, _)| index != primary) {
+        let Some(target) = model.targets.get(*index) else { continue };
+        let Some(reason) = guard::too_dear_beside(target, estimate, base) else { continue };
+        match excluded.iter_mut().find(|exclusion| exclusion.target == *index) {
+            Some(exclusion) => exclusion.reason = reason,
+            None => excluded.push(Exclusion { target: *index, id: target.id.clone(), reason }),
+        }
     }
 }
 
@@ -269,6 +382,11 @@ fn readmit_largest_window(excluded: &mut Vec<Exclusion>, capable: &mut Vec<usize
 }
 
 impl Plan {
+    /// Whether a price guard keeps a target out.
+    pub(crate) fn is_barred(&self, target: usize) -> bool {
+        self.excluded.iter().any(|exclusion| exclusion.target == target && exclusion.reason.is_guard())
+    }
+
     /// Why the primary is not the first candidate, as a short code; `None` when it is, or when there is no primary.
     pub fn diversion(&self) -> Option<&'static str> {
         let primary = self.primary?;

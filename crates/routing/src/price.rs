@@ -1,7 +1,8 @@
 //! What this request is expected to cost at a target, and the guards that follow from it.
 
+use crate::spend::Reservation;
 use crate::{Model, Needs, Target};
-use canon::Usage;
+use canon::{Instant, Usage};
 use catalog::{Rates, Usd};
 use std::fmt;
 
@@ -66,6 +67,12 @@ impl fmt::Display for Estimate {
             }
         }
     }
+}
+
+/// Takes what an attempt is expected to cost; `None` where the target has spent what it may.
+pub(crate) fn reserve(model: &Model, target: &Target, needs: &Needs, now: Instant) -> Option<Reservation> {
+    let price = estimate(model, target, needs).price.unwrap_or_default();
+    target.ledger.spending.reserve(price, target.guards.spend, now).ok()
 }
 
 /// What an answer of this target cost; `None` where a price it needs is unknown, or the counts it is made of.

@@ -178,7 +178,14 @@ fn capacity(plan: &Plan, now: Instant) -> Capacity {
             ExclusionReason::BreakerOpen { until }
             | ExclusionReason::ModelMissing { until }
             | ExclusionReason::Parked { until, .. } => due = Some(due.map_or(until, |due| due.min(until))),
-            ExclusionReason::Lacks { .. } | ExclusionReason::WindowTooSmall { .. } | ExclusionReason::NoCredential => {}
+            ExclusionReason::Lacks { .. }
+            | ExclusionReason::WindowTooSmall { .. }
+            | ExclusionReason::NoCredential
+            | ExclusionReason::PriceUnknown { .. }
+            | ExclusionReason::AbovePrice { .. }
+            | ExclusionReason::AboveRate { .. }
+            | ExclusionReason::AboveRatio { .. }
+            | ExclusionReason::Spent { .. } => {}
         }
     }
     match due {

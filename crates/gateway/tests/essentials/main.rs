@@ -11,5 +11,6 @@ mod hang_up;
 mod headers;
 mod http2;
 mod permits;
+mod prices;
 mod story;
 mod streams;

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Named when everything rests and nobody knows for how long.
 const SOON: Duration = Duration::from_secs(1);
+/// Named when every target is too dear: a price changes by the hour, and a spend window of an hour frees something a
+/// minute.
+const PRICED_OUT: Duration = Duration::from_secs(60);
 
 impl Machine {
     /// Every candidate is spent, or there never was one.
@@ -93,7 +96,8 @@ impl Machine {
     fn shown(&self, target: &str, fault: &Fault, now: Instant) -> CallerError {
         let status = status_of(fault);
         let own = is_callers(fault.class);
-        let message = if own || self.records.len() == 1 {
+        let is_priced_out = self.plan.excluded.iter().any(|exclusion| exclusion.reason.is_guard());
+        let message = if own || (self.records.len() == 1 && !is_priced_out) {
             format!("{target}: {}", describe(fault))
         } else {
             self.story(&format!("{target}: {}", describe(fault)), now)
@@ -117,6 +121,13 @@ impl Machine {
     fn no_candidate(&self, now: Instant) -> CallerError {
         if self.plan.primary.is_none() && !self.plan.excluded.is_empty() {
             return CallerError::new(400, "no_capable_target", self.story("no target can serve this request", now));
+        }
+        let mut able =
+            self.plan.excluded.iter().map(|it| &it.reason).filter(|reason| !reason.is_incapable()).peekable();
+        if able.peek().is_some() && able.all(ExclusionReason::is_guard) {
+            let story = self.story("no target may serve this request at its price", now);
+            let error = CallerError::new(503, "no_target_within_price", story);
+            return CallerError { retry_after: Some(PRICED_OUT), ..error };
         }
         CallerError {
             retryable: true,
@@ -165,8 +176,13 @@ impl Machine {
                 ExclusionReason::Parked { reason: ParkReason::RateLimited | ParkReason::QuotaExhausted, .. }
             )
         };
-        let mut able =
-            self.plan.excluded.iter().map(|it| &it.reason).filter(|reason| !reason.is_incapable()).peekable();
+        let able = self
+            .plan
+            .excluded
+            .iter()
+            .map(|it| &it.reason)
+            .filter(|reason| !reason.is_incapable() && !reason.is_guard());
+        let mut able = able.peekable();
         let any = !self.records.is_empty() || able.peek().is_some();
         any && self.records.iter().all(|record| limited(&record)) && able.all(parked)
     }
@@ -176,6 +192,7 @@ impl Machine {
         self.plan
             .healthy_order
             .iter()
+            .filter(|index| !self.plan.is_barred(**index))
             .filter_map(|&index| self.model.targets.get(index))
             .filter_map(|target| {
                 let rested = match target.health.standing(now).breaker {

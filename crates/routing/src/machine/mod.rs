@@ -366,6 +366,9 @@ impl Machine {
         let Some(record) = self.records.get_mut(running.attempt.0 as usize) else { return };
         record.fault = Some(fault.clone());
         record.last = now;
+        if !fault.may_be_billed {
+            record.reservation.release();
+        }
         let target = Arc::clone(&record.target);
         // A limit that comes from the caller's deadline says something about the target only if the target was silent
         // for as long as it is ever given; else short deadlines could open breakers.

@@ -1,6 +1,7 @@
 //! What the machine remembers of its attempts, and what it tells of them.
 
 use super::{AttemptId, Machine, Served};
+use crate::spend::Reservation;
 use crate::{Target, price};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
 use catalog::Usd;
@@ -67,6 +68,8 @@ pub(super) struct Record {
     pub(super) last: Instant,
     pub(super) fault: Option<Fault>,
     pub(super) rescue: bool,
+    /// Its share of what its target may cost.
+    pub(super) reservation: Reservation,
 }
 
 impl Record {
@@ -109,9 +112,10 @@ impl Machine {
         price::cost(&served.target, usage, &self.facts.needs)
     }
 
-    /// The whole answer went out, and this is what it came to: what it tells of the next ones is learned.
-    pub fn account(&self, usage: &Usage) {
+    /// The whole answer went out, and this is what it came to: it is paid, and what it tells of the next ones learned.
+    pub fn account(&self, usage: &Usage, now: Instant) {
         if let Some(served) = self.served.and_then(|attempt| self.record(attempt)) {
+            served.reservation.settle(price::cost(&served.target, usage, &self.facts.needs), now);
             price::learn(&self.model, &served.target, usage, &self.facts.needs);
         }
     }

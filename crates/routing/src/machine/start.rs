@@ -4,7 +4,7 @@ use super::limits::{self, Circumstances};
 use super::record::{Record, Running, Track};
 use super::{Action, AttemptId, Machine, Pending, Start};
 use crate::filter::{usable_credential, waits_for};
-use crate::{ExclusionReason, ProbeMode, Target};
+use crate::{ExclusionReason, ProbeMode, Target, price};
 use canon::{FaultClass, Instant};
 use health::{BreakerStanding, ParkReason, StartKind};
 use std::sync::Arc;
@@ -111,6 +111,7 @@ impl Machine {
             }
             _ => StartKind::Live,
         };
+        let reservation = price::reserve(&self.model, &target, &self.facts.needs, now).ok_or(NotStarted::Passed)?;
         let permit = target.health.start(kind, now).map_err(|_| NotStarted::Passed)?;
         let free = match order.charge {
             Charge::Paid => true,
@@ -153,6 +154,7 @@ impl Machine {
             last: now,
             fault: None,
             rescue: order.is_rescue,
+            reservation: reservation.begun(),
         });
         let target_index = self.tracks.get(order.track).map_or(0, |track| track.target);
         Ok(Start { attempt, target_index, target, credential, limits, is_probe, hedge_at })
@@ -282,7 +284,7 @@ impl Machine {
 
     /// The open target whose rest ends first.
     fn nearest_open(&mut self, now: Instant) -> Option<usize> {
-        let capable = |index: &usize| self.plan.healthy_order.contains(index);
+        let capable = |index: &usize| self.plan.healthy_order.contains(index) && !self.plan.is_barred(*index);
         let (_, nearest) = (0..self.model.targets.len())
             .filter(capable)
             .filter_map(|index| {

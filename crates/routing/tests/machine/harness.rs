@@ -5,7 +5,7 @@ use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    Action, AttemptId, Credential, Event, ExchangeFacts, Ledger, Machine, Model, ModelSettings, Needs, OnFault,
+    Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, OnFault,
     Overtaken, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
@@ -59,12 +59,13 @@ pub(crate) struct Spec {
     pub(crate) keys: usize,
     pub(crate) weight: u32,
     pub(crate) facts: ModelFacts,
+    pub(crate) guards: Guards,
     pub(crate) same_model: Option<&'static str>,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { keys: 1, weight: 1, facts: ModelFacts::default(), same_model: None }
+        Self { keys: 1, weight: 1, facts: ModelFacts::default(), guards: Guards::default(), same_model: None }
     }
 }
 
@@ -108,6 +109,7 @@ impl Pool {
                 same_model: spec.same_model.map_or_else(|| id.clone(), str::to_owned),
                 health: health.target(&id, &self.breaker),
                 provider_health: health.provider(&name),
+                guards: spec.guards,
                 ledger: ledger.target(&id),
                 id,
             })

@@ -2,6 +2,7 @@
 //! unless a probe is hedged, none after the commit or the deadline, no call before a hint, no target twice for a fault
 //! that excludes it, at most three attempts at a model's work, every permit released, every attempt listed.
 
+use crate::guards::{any_guards, any_prices};
 use crate::harness::{Outcome, Pool, Sim, Spec, at, secs};
 use canon::{Fault, FaultClass};
 use catalog::ModelFacts;
@@ -32,13 +33,13 @@ fn any_outcome() -> impl Strategy_<Value = Outcome> {
 }
 
 fn any_spec() -> impl Strategy_<Value = Spec> {
-    (1_usize..4, 0_u32..5, prop::option::of(500_u64..50_000), any::<bool>()).prop_map(|(keys, weight, window, same)| {
-        Spec {
-            keys,
-            weight,
-            facts: ModelFacts { context_window: window, ..ModelFacts::default() },
-            same_model: same.then_some("same"),
-        }
+    let numbers = (1_usize..4, 0_u32..5, prop::option::of(500_u64..50_000), any::<bool>());
+    (numbers, any_prices(), any_guards()).prop_map(|((keys, weight, window, same), prices, guards)| Spec {
+        keys,
+        weight,
+        facts: ModelFacts { context_window: window, prices, ..ModelFacts::default() },
+        guards,
+        same_model: same.then_some("same"),
     })
 }
 

@@ -85,7 +85,7 @@ fn a_complete_answer_teaches_length_and_cache() {
     let usage =
         Usage { input_tokens: Some(100), cached_input_tokens: Some(50), output_tokens: Some(40), ..Usage::default() };
     for _ in 0..8 {
-        machine.account(&usage);
+        machine.account(&usage, at(1.0));
     }
     assert_eq!(model.ledger.usual_output(), Some(40));
     assert_eq!(model.targets[0].ledger.usually_cached(100), 50);
