@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the JSON Schema of the configuration file.
     Schema,
+    /// Run a fault timeline against a configuration on virtual time, and hold what happens against its bars.
+    Drill(Drill),
     /// Start a simulated provider that misbehaves on demand, or stand in front of a real one.
     Simulate(Simulate),
     /// Check what gateways, clients and simulated providers wrote with `--history`.
@@ -80,6 +82,26 @@ pub(crate) struct Explain {
     /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
     #[arg(long, value_name = "MOMENT")]
     pub(crate) at: Option<String>,
+}
+
+/// `drill`.
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// The scenario: who asks, how targets behave, what breaks when, what is expected.
+    #[arg(value_name = "SCENARIO.yaml")]
+    pub(crate) scenario: PathBuf,
+    /// Drill this configuration instead of the one the scenario names.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Ask for this model instead of the ones the scenario names.
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// The same seed gives the same run.
+    #[arg(short, long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Runs, each with the next seed; of twenty, one may miss a bar.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seeds: u32,
 }
 
 /// `simulate`.
@@ -155,7 +177,7 @@ impl Command {
             Self::Serve(options) => options.history.as_deref(),
             Self::Simulate(options) => options.history.as_deref(),
             Self::Demo(options) => options.history.as_deref(),
-            Self::Check(_) | Self::Explain(_) | Self::Schema | Self::History(_) => None,
+            Self::Check(_) | Self::Explain(_) | Self::Schema | Self::Drill(_) | Self::History(_) => None,
         }
     }
 

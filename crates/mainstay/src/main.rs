@@ -1,8 +1,9 @@
-//! The command line: `serve` (the default), `check`, `explain`, `schema`, `simulate`, `history`, `demo`.
+//! The command line: `serve` (the default), `check`, `explain`, `schema`, `drill`, `simulate`, `history`, `demo`.
 
 mod cli;
 mod demo;
 mod demo_client;
+mod drill;
 mod explain;
 mod first_run;
 mod history_check;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(options) => explain::check(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Schema => say(&format!("{:#}", config::schema())),
+        Command::Drill(options) => drill::run(&options),
         Command::Simulate(options) => runtime.block_on(simulate::run(&options, recorder)),
         Command::History(History::Check(options)) => history_check::run(&options),
         Command::Demo(options) => runtime.block_on(demo::run(&options, recorder)),

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod drill;
 mod history;
 mod process;
 mod promises;

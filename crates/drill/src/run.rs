@@ -1,0 +1,345 @@
+//! One run: callers, gateways and providers on virtual time.
+//!
+//! A heap of events and nothing else moves time. What a gateway decides is decided by the code that a gateway runs:
+//! the plan, the attempt machine and health of [`routing`] and [`health`] over the real configuration. How its actions
+//! become calls and events is `drive.rs`; how targets answer is `world.rs`.
+
+use crate::drive::{Beyond, Exchange, News};
+use crate::record::{Outcome, Record, Request, Sample, State, Turn};
+use crate::scenario::{Load, Scenario};
+use crate::units::exponential;
+use crate::world::{Ask, Site};
+use canon::{FaultClass, Instant};
+use health::{BreakerStanding, Health};
+use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Target, plan};
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a caller is given at most where the configuration says nothing; it always says something.
+const NO_DEADLINE: Instant = Instant::FAR_FUTURE;
+
+/// What happens next.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// The next request of a load.
+    Arrival { load: usize },
+    /// An SDK tries again by itself.
+    Retry { request: usize, load: usize, ask: Ask, streamed: bool, retries: u32 },
+    /// News of a call.
+    Told { exchange: u64, attempt: AttemptId, news: News },
+    /// A time the machine wanted to be told of.
+    Timer { exchange: u64 },
+    /// The exchange's deadline.
+    Deadline { exchange: u64 },
+    /// The end of a row of the table.
+    Row,
+}
+
+struct Entry {
+    at: Instant,
+    /// Equal times happen in the order they were scheduled.
+    sequence: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest, as a heap gives its greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+/// One gateway.
+pub(crate) struct Replica {
+    /// The model of each load.
+    models: Vec<Arc<Model>>,
+    /// By site.
+    targets: Vec<Arc<Target>>,
+    /// By site: the state traffic last saw.
+    states: Vec<State>,
+}
+
+/// What a request brings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    pub(crate) request: usize,
+    pub(crate) load: usize,
+    pub(crate) ask: Ask,
+    pub(crate) streamed: bool,
+    /// How often its SDK has tried before.
+    pub(crate) retries: u32,
+}
+
+pub(crate) struct Simulation<'s> {
+    pub(crate) scenario: &'s Scenario,
+    pub(crate) sites: Vec<Site>,
+    replicas: Vec<Replica>,
+    heap: BinaryHeap<Entry>,
+    sequence: u64,
+    next_exchange: u64,
+    pub(crate) exchanges: HashMap<u64, Exchange>,
+    /// Probes whose hedge served the caller.
+    pub(crate) beyond: Vec<Beyond>,
+    /// Until when a gateway has heard that it must not call: by replica, site and credential.
+    pub(crate) hints: HashMap<(usize, usize, usize), Instant>,
+    /// By load: gaps and sizes.
+    arrivals: Vec<fastrand::Rng>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) record: Record,
+}
+
+/// Runs a scenario once.
+pub(crate) fn run(scenario: &Scenario, seed: u64) -> Result<Record, String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut replicas = Vec::new();
+    for _ in 0..scenario.replicas {
+        replicas.push(Replica::new(scenario, rng.u64(..))?);
+    }
+    let sites = scenario.places.iter().map(|place| Site::new(&place.law, place.credentials, rng.u64(..))).collect();
+    let arrivals = scenario.loads.iter().map(|_| fastrand::Rng::with_seed(rng.u64(..))).collect();
+    let mut simulation = Simulation {
+        scenario,
+        sites,
+        replicas,
+        heap: BinaryHeap::new(),
+        sequence: 0,
+        next_exchange: 0,
+        exchanges: HashMap::new(),
+        beyond: Vec::new(),
+        hints: HashMap::new(),
+        arrivals,
+        rng,
+        record: Record::default(),
+    };
+    for load in 0..scenario.loads.len() {
+        simulation.schedule_arrival(load, Instant::ORIGIN);
+    }
+    simulation.schedule(Instant::from_origin(scenario.rows), Happening::Row);
+    while let Some(Entry { at, happening, .. }) = simulation.heap.pop() {
+        simulation.happen(happening, at);
+    }
+    Ok(simulation.record)
+}
+
+impl Replica {
+    fn new(scenario: &Scenario, seed: u64) -> Result<Self, String> {
+        let snapshot = scenario.snapshot(&Arc::new(Health::new(seed)))?;
+        let resolve = |load: &Load| snapshot.resolve(&load.model).map_err(|unknown| unknown.to_string());
+        let models: Vec<Arc<Model>> = scenario.loads.iter().map(resolve).collect::<Result<_, _>>()?;
+        let find = |id: &str| models.iter().flat_map(|model| &model.targets).find(|target| target.id == id).cloned();
+        let targets: Vec<_> = scenario.places.iter().filter_map(|place| find(&place.id)).collect();
+        let states = vec![State::Closed; targets.len()];
+        Ok(Self { models, targets, states })
+    }
+}
+
+impl Simulation<'_> {
+    pub(crate) fn schedule(&mut self, at: Instant, happening: Happening) {
+        self.sequence += 1;
+        self.heap.push(Entry { at, sequence: self.sequence, happening });
+    }
+
+    fn happen(&mut self, happening: Happening, now: Instant) {
+        match happening {
+            Happening::Arrival { load } => self.arrive(load, now),
+            Happening::Retry { request, load, ask, streamed, retries } => {
+                self.begin(Incoming { request, load, ask, streamed, retries }, now);
+            }
+            Happening::Told { exchange, attempt, news } => self.told(exchange, attempt, news, now),
+            Happening::Timer { exchange } => self.next(exchange, Event::Elapsed, now),
+            Happening::Deadline { exchange } => self.next(exchange, Event::DeadlinePassed, now),
+            Happening::Row => self.row(now),
+        }
+    }
+
+    /// Draws the next arrival of a load. A Poisson stream has no memory, so at a change of rate it is drawn anew.
+    fn schedule_arrival(&mut self, load: usize, after: Instant) {
+        let end = Instant::from_origin(self.scenario.duration);
+        let (Some(of), Some(rng)) = (self.scenario.loads.get(load), self.arrivals.get_mut(load)) else { return };
+        let mut from = after;
+        while from < end {
+            let rate = of.rates.iter().rev().find(|(at, _)| *at <= from).map_or(0.0, |(_, rate)| *rate);
+            let change = of.rates.iter().map(|(at, _)| *at).find(|at| *at > from).unwrap_or(end).min(end);
+            let arrival = if rate > 0.0 { from + exponential(rate, rng) } else { change };
+            if arrival < change {
+                self.schedule(arrival, Happening::Arrival { load });
+                return;
+            }
+            from = change;
+        }
+    }
+
+    fn arrive(&mut self, load: usize, now: Instant) {
+        self.schedule_arrival(load, now);
+        let (Some(of), Some(rng)) = (self.scenario.loads.get(load), self.arrivals.get_mut(load)) else { return };
+        let ask = Ask {
+            prompt_tokens: whole(of.prompt_tokens.draw(rng)),
+            output_tokens: u32::try_from(whole(of.output_tokens.draw(rng))).unwrap_or(u32::MAX).max(1),
+        };
+        let streamed = rng.f64() < of.streamed;
+        let request = self.record.requests.len();
+        self.record.requests.push(Request { arrived: now, first_site: None, content: None, served: None, ended: None });
+        self.begin(Incoming { request, load, ask, streamed, retries: 0 }, now);
+    }
+
+    /// A gateway takes the request in.
+    fn begin(&mut self, incoming: Incoming, now: Instant) {
+        let replica = self.rng.usize(0..self.replicas.len());
+        let seed = self.rng.u64(..);
+        let Some(model) = self.replicas.get(replica).and_then(|it| it.models.get(incoming.load)).cloned() else {
+            return;
+        };
+        let asked = self.scenario.loads.get(incoming.load).and_then(|load| load.timeout);
+        let limit = match (model.settings.timeouts.deadline, asked) {
+            (Some(configured), Some(asked)) => Some(configured.min(asked)),
+            (one, other) => one.or(other),
+        };
+        let needs =
+            Needs { estimated_tokens: incoming.ask.prompt_tokens, streamed: incoming.streamed, ..Needs::default() };
+        let facts = ExchangeFacts {
+            started: now,
+            deadline: limit.map_or(NO_DEADLINE, |limit| now + limit),
+            needs,
+            cost: 1.0,
+            is_callers_retry: false,
+            seed,
+            rescue: model.settings.rescue.mode,
+        };
+        let deadline = facts.deadline;
+        let plan = plan(&model, &needs, now, &mut fastrand::Rng::with_seed(seed));
+        let machine = Machine::new(Arc::clone(&model), plan, facts);
+        let exchange = self.next_exchange;
+        self.next_exchange += 1;
+        if deadline < Instant::FAR_FUTURE {
+            self.schedule(deadline, Happening::Deadline { exchange });
+        }
+        self.exchanges.insert(exchange, Exchange::new(incoming, replica, machine, model.settings.rescue.mode));
+        self.next(exchange, Event::Begin, now);
+    }
+
+    /// An exchange is over.
+    pub(crate) fn end(&mut self, exchange: &Exchange, outcome: Outcome, now: Instant) {
+        let request = exchange.incoming.request;
+        self.record.hash.add_at(now, &[request as u64, outcome as u64]);
+        if let Some(request) = self.record.requests.get_mut(request) {
+            request.ended = Some((now, outcome));
+        }
+    }
+
+    /// Notes which breakers have changed their state.
+    pub(crate) fn watch(&mut self, replica: usize, now: Instant) {
+        let Some(gateway) = self.replicas.get_mut(replica) else { return };
+        for (site, (target, seen)) in gateway.targets.iter().zip(&mut gateway.states).enumerate() {
+            let (state, until) = state_of(target.health.standing(now).breaker);
+            if state != *seen {
+                *seen = state;
+                self.record.hash.add_at(now, &[site as u64, state as u64]);
+                self.record.turns.push(Turn { at: now, replica, site, state, until });
+            }
+        }
+    }
+
+    fn row(&mut self, now: Instant) {
+        let Some(gateway) = self.replicas.first() else { return };
+        let standing = gateway.targets.iter().map(|target| standing_words(target, now)).collect();
+        self.record.samples.push(Sample { at: now, standing });
+        if now < Instant::from_origin(self.scenario.duration) {
+            self.schedule(now + self.scenario.rows, Happening::Row);
+        }
+    }
+
+    pub(crate) fn site_of(&self, replica: usize, target: &Arc<Target>) -> Option<usize> {
+        self.replicas.get(replica)?.targets.iter().position(|it| it.id == target.id)
+    }
+
+    pub(crate) fn target(&self, replica: usize, site: usize) -> Option<&Arc<Target>> {
+        self.replicas.get(replica)?.targets.get(site)
+    }
+
+    /// What the SDK does with an error. Every final error of a gateway says `x-should-retry: false`, which the official
+    /// ones obey; others try twice more.
+    pub(crate) fn retry_of(
+        &mut self,
+        incoming: Incoming,
+        status: u16,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        const MOST: u32 = 2;
+        const LONGEST_HINT: Duration = Duration::from_secs(60);
+        let is_stubborn = self.scenario.loads.get(incoming.load).is_some_and(Load::is_stubborn);
+        let is_retryable = matches!(status, 408 | 409 | 429) || status >= 500;
+        if !is_stubborn || !is_retryable || incoming.retries >= MOST {
+            return None;
+        }
+        let usual = Duration::from_millis(500 << incoming.retries).mul_f64(1.0 - self.rng.f64() / 4.0);
+        Some(retry_after.filter(|after| *after <= LONGEST_HINT).unwrap_or(usual))
+    }
+}
+
+fn whole(number: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let whole = number.round().clamp(0.0, 1e9) as u64;
+    whole
+}
+
+fn state_of(breaker: BreakerStanding) -> (State, Option<Instant>) {
+    match breaker {
+        BreakerStanding::Closed => (State::Closed, None),
+        BreakerStanding::Ramping { .. } => (State::Ramping, None),
+        BreakerStanding::HalfOpen { .. } => (State::HalfOpen, None),
+        BreakerStanding::Open { until } => (State::Open, Some(until)),
+        BreakerStanding::Off { until } => (State::Off, Some(until)),
+    }
+}
+
+/// A target's standing as the table writes it.
+fn standing_words(target: &Target, now: Instant) -> String {
+    let standing = target.health.standing(now);
+    let parked = target.credentials.iter().filter_map(|it| it.health.usable(&target.model, now).err());
+    let until = parked.map(|parked| parked.until).min();
+    let is_parked = target.credentials.iter().all(|it| it.health.usable(&target.model, now).is_err());
+    let mut words = match standing.breaker {
+        BreakerStanding::Closed => String::new(),
+        BreakerStanding::Ramping { share } => format!("ramp {:.0}%", share * 100.0),
+        BreakerStanding::HalfOpen { .. } => "half-open".to_owned(),
+        BreakerStanding::Open { until } => format!("open {:.0}s", until.saturating_since(now).as_secs_f64()),
+        BreakerStanding::Off { .. } => "off".to_owned(),
+    };
+    let mut add = |word: String| {
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(&word);
+    };
+    if let Some(until) = until.filter(|_| is_parked) {
+        add(format!("parked {:.0}s", until.saturating_since(now).as_secs_f64()));
+    }
+    if standing.degraded {
+        add("degraded".to_owned());
+    }
+    if standing.slow {
+        add("slow".to_owned());
+    }
+    words
+}
+
+/// What a fault teaches the record: until when a credential must not be called.
+pub(crate) fn hint_of(class: FaultClass, retry_after: Option<Duration>, now: Instant) -> Option<Instant> {
+    (class == FaultClass::RateLimited).then(|| retry_after.map(|after| now + after)).flatten()
+}

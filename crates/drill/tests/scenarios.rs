@@ -1,0 +1,75 @@
+//! Every shipped scenario, with thirty seeds: of those one may miss a bar.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use drill::{NamedText, Over, Scenario};
+use std::path::{Path, PathBuf};
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|it| it == "yaml"));
+    files.sort();
+    files
+}
+
+fn load(file: &Path) -> Scenario {
+    let text = |path: &Path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        std::fs::read_to_string(path).map(|text| NamedText { name, text }).map_err(|error| error.to_string())
+    };
+    let beside = |name: &str| text(&file.with_file_name(name));
+    Scenario::load(&text(file).unwrap(), Over::default(), &beside).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Bars that the code under test does not meet yet, by scenario; `docs/DRILLS.md` says why.
+const NOT_YET: [(&str, &str); 6] = [
+    ("cut-streams", "broken_streams = 0"),
+    ("cut-streams", "client_errors = 0"),
+    ("s03-dead-one-of-three", "attempts(east/m) <= 15"),
+    ("s06-everything-heals", "errors_after_success(10s) <= 5%"),
+    ("s09-flapping-one-of-three", "trips(east/m) <= 20"),
+    ("s10-forty-percent-fail", "requests_until_share(east/m, 5%) <= 60"),
+];
+
+#[test]
+fn every_scenario_meets_its_bars() {
+    let runs = files("scenarios").into_iter().map(|file| std::thread::spawn(move || missed_bars(&file)));
+    let runs: Vec<_> = runs.collect();
+    let missed: Vec<String> = runs.into_iter().flat_map(|run| run.join().unwrap()).collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+fn missed_bars(file: &Path) -> Vec<String> {
+    let report = load(file).drill(1, 30).unwrap();
+    let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+    let is_known = |bar: &str| NOT_YET.contains(&(stem.as_str(), bar));
+    let missed = report.verdicts.iter().filter(|verdict| !verdict.is_met && !is_known(&verdict.bar));
+    missed.map(|verdict| format!("{stem}: {verdict}\n{}", report.table)).collect()
+}
+
+#[test]
+fn what_is_not_met_yet_is_a_bar_of_a_scenario() {
+    for (stem, bar) in NOT_YET {
+        let files = files("scenarios");
+        let file = files.iter().find(|file| file.file_stem().is_some_and(|it| it == stem));
+        let report = load(file.unwrap()).drill(1, 1).unwrap();
+        assert!(report.verdicts.iter().any(|verdict| verdict.bar == bar), "{stem}: {bar}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    for file in files("scenarios") {
+        let traces = |seed| load(&file).drill(seed, 1).unwrap().traces;
+        assert_eq!(traces(7), traces(7), "{}", file.display());
+        assert_ne!(traces(7), traces(8), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_law_every_load_and_every_fault_says_where_it_comes_from() {
+    for file in files("scenarios") {
+        assert!(load(&file).is_sourced(), "{}", file.display());
+    }
+}
