@@ -10,18 +10,20 @@
 //! ```
 //!
 //! Three signals trip it, because each misses what another sees: a run of hard faults (quick, blind to a target that
-//! fails every other call), a ratio the evidence is sure of (sees that, needs eight samples), and first-token timeouts
-//! (each costs its caller so much that two are enough). A call counts when it starts and is resolved by its first
+//! fails every other call), a ratio the evidence is sure of (sees that, needs eight samples: of the window, or the
+//! latest ones, which a busy target's good past does not water down), and first-token timeouts (each costs its caller
+//! so much that two are enough). A call counts when it starts and is resolved by its first
 //! token: counting at completion would delay protection by a whole answer.
 //!
 //! The rest doubles with every trip and every failed probe and loses one doubling per minute of healthy service; one
-//! success does not reset it, or a flapping target would be let in at full speed each time. A trip also adds to a flap
+//! success does not reset it, or a flapping target would be let in at full speed each time. Its jitter is drawn once an
+//! outage, so that replicas do not probe in step and yet each rest is truly twice the one before. A trip also adds to a flap
 //! penalty with a half-life; a failed probe does not, as it is the same outage still.
 //!
 //! A verdict belongs to the epoch its call started in: calls from before a trip say nothing about the target after it.
 
 use crate::BreakerSettings;
-use crate::window::{Window, wilson_lower_bound};
+use crate::window::{Latest, Window, wilson_lower_bound};
 use canon::Instant;
 use std::time::Duration;
 
@@ -102,6 +104,13 @@ pub(crate) struct Ticket {
     pub(crate) kind: StartKind,
 }
 
+impl Ticket {
+    /// Numbers the started calls of a target.
+    pub(crate) fn sequence(self) -> u64 {
+        self.sequence
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: BreakerSettings,
@@ -114,9 +123,12 @@ pub(crate) struct Breaker {
     /// Streams broken after their first token in a row, a complete answer ends it.
     broken_run: u32,
     window: Window,
+    latest_ends: Latest,
     /// The latest three started calls that have a verdict, and whether it was a first-token timeout.
     latest: [Option<(u64, bool)>; 3],
     doublings: u32,
+    /// Which part of a rest is rested, half at least; drawn with the first rest of an outage.
+    jitter: f64,
     decayed: Instant,
     penalty: f64,
     penalty_at: Instant,
@@ -134,8 +146,10 @@ impl Breaker {
             started: 0,
             run: 0,
             broken_run: 0,
+            latest_ends: Latest::default(),
             latest: [None; 3],
             doublings: 0,
+            jitter: 1.0,
             decayed: Instant::ORIGIN,
             penalty: 0.0,
             penalty_at: Instant::ORIGIN,
@@ -163,6 +177,11 @@ impl Breaker {
                 BreakerStanding::Ramping { share }
             }
         }
+    }
+
+    /// Closed and not degraded, which time alone never changes.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(self.state, State::Closed) && !self.degraded
     }
 
     pub(crate) fn is_degraded(&mut self, now: Instant) -> bool {
@@ -196,6 +215,7 @@ impl Breaker {
             return;
         }
         self.window.success(now);
+        self.latest_ends.push(false, now);
         self.run = 0;
         self.note_latest(ticket.sequence, false);
         if self.doublings > 0 && now.saturating_since(self.decayed) >= self.settings.decay && self.is_serving() {
@@ -226,6 +246,7 @@ impl Breaker {
             return;
         }
         self.window.failure(now);
+        self.latest_ends.push(true, now);
         if let Some(at) = first_token {
             self.window.retract_success(at);
             self.broken_run += 1;
@@ -254,6 +275,11 @@ impl Breaker {
             || silent >= self.settings.first_token_timeouts as usize
             || (samples >= self.settings.min_samples
                 && wilson_lower_bound(failures, samples) > self.settings.failure_ratio)
+            || self.latest_ends.fail_too_often(
+                self.settings.min_samples,
+                self.settings.failure_ratio,
+                now - self.settings.window,
+            )
     }
 
     /// Opens; `trip` says whether that is a new outage rather than a failed probe of the same one.
@@ -274,13 +300,17 @@ impl Breaker {
         self.run = 0;
         self.broken_run = 0;
         self.latest = [None; 3];
+        self.latest_ends = Latest::default();
         self.window.clear();
     }
 
     /// The length of the next rest, with equal jitter.
     fn rest(&mut self) -> Duration {
+        if self.doublings == 0 {
+            self.jitter = 0.5 + self.rng.f64() / 2.0;
+        }
         let rest = self.settings.rest.saturating_mul(1 << self.doublings.min(30)).min(self.settings.rest_cap);
-        rest.mul_f64(0.5 + self.rng.f64() / 2.0)
+        rest.mul_f64(self.jitter)
     }
 
     fn probe_succeeded(&mut self, successes: u32, probe: Option<u64>, now: Instant) {

@@ -5,19 +5,26 @@
 //! the parks of one credential, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
 //! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached.
 //!
-//! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. State sits behind mutexes
-//! held for nanoseconds and never across anything that can block; a poisoned lock is recovered, because one
-//! exchange's panic must not take health away from all others.
+//! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. What every plan reads of a
+//! target that is well is read without a lock. The rest sits behind mutexes held for nanoseconds and never across
+//! anything that can block; a poisoned lock is recovered, because one exchange's panic must not take health away from
+//! all others.
 
+mod baseline;
 mod breaker;
 mod budget;
 mod credential;
+mod histogram;
 mod latency;
 mod lesson;
 mod panic_gate;
 mod provider;
+mod rank;
+mod recent;
 mod register;
 mod settings;
+mod size;
+mod speeds;
 mod target;
 mod window;
 

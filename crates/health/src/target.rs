@@ -1,8 +1,13 @@
 //! One target's health, and the permit a call to it holds.
+//!
+//! A plan reads every target's standing, so that of a target with nothing to tell is read without a lock. What changes
+//! it (a start, a first token, an end) takes one, for that target alone.
 
 use crate::breaker::{Breaker, Ticket};
 use crate::latency::Samples;
 use crate::lesson::{Lesson, lesson};
+use crate::rank::Slowness;
+use crate::speeds::{Judgement, Speeds, Watched};
 use crate::{BreakerSettings, BreakerStanding, Quantiles, Refused, StartKind, lock};
 use canon::{Fault, Instant, Phase, Scope};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,10 +16,6 @@ use std::time::Duration;
 
 /// How long a target whose model is missing is left alone before it is asked again.
 const OFF: Duration = Duration::from_secs(10 * 60);
-/// Streams whose pace makes a usual one.
-const KNOWN_PACE: usize = 5;
-/// How long a soft fault costs a target its rank.
-const SLOW: Duration = Duration::from_secs(30);
 
 /// Where a target stands: what the plan decides by, and `explain` prints.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,7 +29,10 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Closed, neither degraded nor slow: trying it costs the retry budget nothing.
+    /// Nothing is wrong with it.
+    const WELL: Self = Self { breaker: BreakerStanding::Closed, degraded: false, slow: false };
+
+    /// Closed and not degraded: trying it costs the retry budget nothing. A slow target answers, so it is healthy.
     pub fn is_healthy(&self) -> bool {
         self.breaker == BreakerStanding::Closed && !self.degraded
     }
@@ -41,8 +45,9 @@ pub struct TargetHealth {
     inner: Mutex<Inner>,
     first_tokens: Mutex<Samples>,
     gaps: Mutex<Samples>,
-    /// Mean time between two events, a sample a stream.
-    paces: Mutex<Samples>,
+    speeds: Speeds,
+    /// Its standing is [`Standing::WELL`], the calls that wait aside.
+    is_well: AtomicBool,
     prefill_refused: AtomicBool,
     in_flight: AtomicUsize,
 }
@@ -51,17 +56,25 @@ pub struct TargetHealth {
 struct Inner {
     breaker: Breaker,
     off_until: Option<Instant>,
-    slow_until: Option<Instant>,
+    judgement: Judgement,
+    /// When a call last began or ended; a stream's pace is told when it has ended.
+    seen: Instant,
 }
 
 impl TargetHealth {
     pub(crate) fn new(id: &str, settings: &BreakerSettings, seed: u64) -> Self {
         Self {
             id: id.to_owned(),
-            inner: Mutex::new(Inner { breaker: Breaker::new(settings, seed), off_until: None, slow_until: None }),
+            inner: Mutex::new(Inner {
+                breaker: Breaker::new(settings, seed),
+                off_until: None,
+                judgement: Judgement::new(),
+                seen: Instant::ORIGIN,
+            }),
             first_tokens: Mutex::default(),
             gaps: Mutex::default(),
-            paces: Mutex::default(),
+            speeds: Speeds::new(),
+            is_well: AtomicBool::new(true),
             prefill_refused: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
@@ -78,16 +91,23 @@ impl TargetHealth {
 
     /// Where it stands now.
     pub fn standing(&self, now: Instant) -> Standing {
-        let mut inner = lock(&self.inner);
-        let breaker = match inner.off_until {
-            Some(until) if until > now => BreakerStanding::Off { until },
-            _ => inner.breaker.standing(now),
-        };
-        Standing {
-            breaker,
-            degraded: inner.breaker.is_degraded(now),
-            slow: inner.slow_until.is_some_and(|until| until > now),
+        let slowness = self.speeds.slowness(now);
+        if slowness.is_none() && self.is_well.load(Ordering::Acquire) {
+            return Standing::WELL;
         }
+        let mut inner = lock(&self.inner);
+        if let Some(slowness) = slowness {
+            self.speeds.lose_rank(slowness, &mut inner.judgement, now);
+        }
+        let standing = inner.standing(now);
+        self.publish(&inner);
+        standing
+    }
+
+    /// Says to those who take no lock whether there is anything to see.
+    fn publish(&self, inner: &Inner) {
+        let is_well = inner.off_until.is_none() && inner.judgement.rank.is_usual() && inner.breaker.is_well();
+        self.is_well.store(is_well, Ordering::Release);
     }
 
     /// Starts a call: takes the half-open slot or whatever else it needs, atomically. The permit must get a verdict;
@@ -98,9 +118,12 @@ impl TargetHealth {
             return Err(Refused::Off { until });
         }
         let ticket = inner.breaker.start(kind, now)?;
+        inner.judgement.rank.start(ticket.sequence(), now);
+        inner.seen = inner.seen.max(now);
+        self.publish(&inner);
         drop(inner);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { target: Arc::clone(self), ticket, started: now, first_token: None, settled: false })
+        Ok(Permit { target: Arc::clone(self), ticket, started: now, first_token: None, settled: false, watched: None })
     }
 
     /// Calls started and not yet settled.
@@ -125,13 +148,15 @@ impl TargetHealth {
 
     /// The mean time between two events of a stream that has ended.
     pub fn observe_pace(&self, pace: Duration) {
-        lock(&self.paces).add(pace);
+        let mut inner = lock(&self.inner);
+        let now = inner.seen;
+        self.speeds.pace_was(pace, &mut inner.judgement, now);
+        self.publish(&inner);
     }
 
     /// The usual time between two events of its streams; `None` until enough streams have ended.
     pub fn usual_pace(&self) -> Option<Duration> {
-        let paces = lock(&self.paces).quantiles();
-        (paces.count >= KNOWN_PACE).then_some(paces.p50)
+        Some(self.speeds.pace.usual()?.median)
     }
 
     /// It would not take the beginning of an answer to go on with, whatever the catalogue says of its model.
@@ -147,7 +172,20 @@ impl TargetHealth {
     /// The provider lists the model again, or its configuration changed: a target that was off is back.
     pub fn relisted(&self) {
         self.prefill_refused.store(false, Ordering::Relaxed);
-        lock(&self.inner).off_until = None;
+        let mut inner = lock(&self.inner);
+        inner.off_until = None;
+        self.publish(&inner);
+    }
+}
+
+impl Inner {
+    fn standing(&mut self, now: Instant) -> Standing {
+        self.off_until = self.off_until.filter(|until| *until > now);
+        let breaker = match self.off_until {
+            Some(until) => BreakerStanding::Off { until },
+            None => self.breaker.standing(now),
+        };
+        Standing { breaker, degraded: self.breaker.is_degraded(now), slow: self.judgement.rank.is_lost(now) }
     }
 }
 
@@ -160,9 +198,16 @@ pub struct Permit {
     started: Instant,
     first_token: Option<Instant>,
     settled: bool,
+    /// Its first token is waited for.
+    watched: Option<Watched>,
 }
 
 impl Permit {
+    /// A first token is waited for, to a prompt of so many tokens: from now on the call's age is evidence.
+    pub fn awaits_first_token(&mut self, prompt_tokens: u64) {
+        self.watched = Some(self.target.speeds.watch(prompt_tokens, self.started));
+    }
+
     /// Whether the call holds the half-open slot.
     pub fn is_probe(&self) -> bool {
         self.ticket.kind == StartKind::Probe
@@ -172,8 +217,15 @@ impl Permit {
     pub fn first_token(&mut self, now: Instant) {
         if self.first_token.is_none() {
             self.first_token = Some(now);
-            lock(&self.target.first_tokens).add(now.saturating_since(self.started));
-            lock(&self.target.inner).breaker.first_token(self.ticket, now);
+            let target = &self.target;
+            let took = now.saturating_since(self.started);
+            lock(&target.first_tokens).add(took);
+            let mut inner = lock(&target.inner);
+            inner.breaker.first_token(self.ticket, now);
+            if let Some(watched) = self.watched.take() {
+                target.speeds.first_token_took(took, watched, &mut inner.judgement, now);
+            }
+            target.publish(&inner);
         }
     }
 
@@ -184,7 +236,8 @@ impl Permit {
             inner.breaker.first_token(self.ticket, now);
         }
         inner.breaker.completed(self.ticket);
-        inner.slow_until = None;
+        inner.seen = inner.seen.max(now);
+        self.target.publish(&inner);
         drop(inner);
         self.settled = true;
     }
@@ -197,6 +250,10 @@ impl Permit {
             Lesson::Failure => {
                 let silent = fault.phase == Some(Phase::FirstToken);
                 inner.breaker.failed(self.ticket, self.first_token, silent, now);
+                if silent && let Some(watched) = self.watched.take() {
+                    let waited = now.saturating_since(self.started);
+                    self.target.speeds.first_token_took(waited, watched, &mut inner.judgement, now);
+                }
             }
             Lesson::TargetOff => {
                 inner.breaker.released(self.ticket);
@@ -206,25 +263,40 @@ impl Permit {
             }
             Lesson::Soft => {
                 inner.breaker.released(self.ticket);
-                inner.slow_until = Some(now + SLOW);
+                self.target.speeds.lose_rank(Slowness::Pace, &mut inner.judgement, now);
             }
             Lesson::RateParked | Lesson::QuotaParked | Lesson::CredentialOff | Lesson::Quality | Lesson::Nothing => {
                 inner.breaker.released(self.ticket);
             }
         }
+        self.target.publish(&inner);
         drop(inner);
         self.settled = true;
     }
 
     /// The call was cancelled: neutral.
     pub fn cancelled(self) {}
+
+    /// Nobody waits for the call any more. It says nothing of its end, but that it was not quicker than this.
+    pub fn abandoned(mut self, now: Instant) {
+        if let Some(watched) = self.watched.take() {
+            self.target.speeds.waited_for(now.saturating_since(self.started), watched);
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.settled {
-            lock(&self.target.inner).breaker.released(self.ticket);
+        if let Some(watched) = self.watched.take() {
+            self.target.speeds.unwatch(watched);
         }
+        let mut inner = lock(&self.target.inner);
+        if !self.settled {
+            inner.breaker.released(self.ticket);
+        }
+        inner.judgement.rank.release(self.ticket.sequence());
+        self.target.publish(&inner);
+        drop(inner);
         self.target.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -96,6 +96,35 @@ impl Window {
     }
 }
 
+/// How the latest twenty calls ended, in a ring.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Latest {
+    ends: [Option<(Instant, bool)>; Self::MOST],
+    next: usize,
+}
+
+impl Latest {
+    const MOST: usize = 20;
+
+    pub(crate) fn push(&mut self, failed: bool, now: Instant) {
+        if let Some(end) = self.ends.get_mut(self.next) {
+            *end = Some((now, failed));
+        }
+        self.next = (self.next + 1) % Self::MOST;
+    }
+
+    /// Whether of the latest calls since `oldest`, at least `least` of them, surely more than `ratio` failed.
+    pub(crate) fn fail_too_often(&self, least: u32, ratio: f64, oldest: Instant) -> bool {
+        let newest_first = (1..=Self::MOST).map(|back| self.ends.get((self.next + Self::MOST - back) % Self::MOST));
+        let (mut failures, mut samples) = (0, 0);
+        newest_first.map_while(|end| end?.as_ref().filter(|(at, _)| *at >= oldest)).any(|(_, failed)| {
+            samples += 1;
+            failures += u32::from(*failed);
+            samples >= least && wilson_lower_bound(failures, samples) > ratio
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +153,25 @@ mod tests {
         }
         assert!(wilson_lower_bound(2_600, 10_000) > 0.25);
         assert!(wilson_lower_bound(26, 100) < 0.25);
+    }
+
+    #[test]
+    fn a_good_past_does_not_water_down_the_latest_calls() {
+        let mut latest = Latest::default();
+        (0..1_000).for_each(|_| latest.push(false, at(1.0)));
+        let trips = |latest: Latest| latest.fail_too_often(8, 0.25, at(1.0));
+        for failed in [true, false, true, false, true, false] {
+            latest.push(failed, at(2.0));
+            assert!(!trips(latest), "three of the latest are not enough");
+        }
+        latest.push(true, at(3.0));
+        assert!(trips(latest), "four of eight");
+        assert!(!latest.fail_too_often(8, 0.25, at(2.0)), "the rest is too old");
+        (0..20).for_each(|_| latest.push(false, at(4.0)));
+        assert!(!trips(latest));
+        let mut few = Latest::default();
+        (0..7).for_each(|_| few.push(true, at(1.0)));
+        assert!(!trips(few), "seven say nothing yet");
     }
 
     #[test]

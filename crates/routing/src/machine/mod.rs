@@ -383,7 +383,7 @@ impl Machine {
         if is_to_blame {
             running.permit.failed(fault, now);
         } else {
-            running.permit.cancelled();
+            running.permit.abandoned(now);
         }
         overtaken::learn(&target, running.credential, fault, now);
         let reached_work = rules::reached_work(fault);
@@ -427,7 +427,7 @@ impl Machine {
             self.refund_hedge(running.hedge_paid, now);
             match self.record(running.attempt).map(|record| Arc::clone(&record.target)).filter(|_| goes_on) {
                 Some(target) => self.overtaken = Some(Overtaken::new(target, running)),
-                None => running.permit.cancelled(),
+                None => running.permit.abandoned(now),
             }
         }
     }

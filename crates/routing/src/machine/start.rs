@@ -112,7 +112,7 @@ impl Machine {
             _ => StartKind::Live,
         };
         let reservation = price::reserve(&self.model, &target, &self.facts.needs, now).ok_or(NotStarted::Passed)?;
-        let permit = target.health.start(kind, now).map_err(|_| NotStarted::Passed)?;
+        let mut permit = target.health.start(kind, now).map_err(|_| NotStarted::Passed)?;
         let free = match order.charge {
             Charge::Paid => true,
             Charge::UnlessHealthy => self.records.is_empty() || standing.is_healthy(),
@@ -131,6 +131,9 @@ impl Machine {
                 self.model.budget.refund(self.facts.cost, now);
             }
             return Err(NotStarted::Passed);
+        }
+        if self.facts.needs.streamed {
+            permit.awaits_first_token(self.facts.needs.estimated_tokens);
         }
         if self.records.is_empty() && !self.facts.is_callers_retry {
             self.model.budget.deposit(self.facts.cost, now);

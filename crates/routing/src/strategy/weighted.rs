@@ -1,28 +1,23 @@
 //! `weighted`: a weighted random order without replacement.
 //!
 //! Each target draws one exponential key, divided by its weight; the smallest leads. The same keys with the weights
-//! health leaves (the share of a ramp, a tenth of the pool for a chronic flapper) give the order now.
+//! health leaves (the share of a ramp, a trickle for the slow, nothing but the last place for a chronic flapper) give
+//! the order now.
 
 use super::{Entrant, Ordered, Placed, last_resort};
 use crate::Demotion;
 use health::BreakerStanding;
 
-/// The most of a pool a degraded target gets.
-const DEGRADED_SHARE: f64 = 0.1;
+/// What is left of the weight of a slow target: warm traffic, and a little more evidence.
+const SLOW_SHARE: f64 = 0.03;
 
 pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     let keys: Vec<f64> = entrants.iter().map(|_| -(1.0 - rng.f64()).ln()).collect();
     let healthy =
         sorted(entrants, &keys, |entrant| f64::from(entrant.weight)).iter().map(|entrant| entrant.target).collect();
-    let pool: f64 = entrants.iter().filter(|entrant| entrant.available).map(scaled).sum();
-    let weight_now = |entrant: &Entrant| {
-        let weight = scaled(entrant);
-        if last_resort(entrant).is_some() {
-            weight.min((pool - weight) * DEGRADED_SHARE / (1.0 - DEGRADED_SHARE))
-        } else {
-            weight
-        }
-    };
+    let others = entrants.iter().any(|entrant| entrant.available && last_resort(entrant).is_none());
+    // Any share of its own would let a flapper trip again and again.
+    let weight_now = |entrant: &Entrant| if others && last_resort(entrant).is_some() { 0.0 } else { scaled(entrant) };
     let now = sorted(entrants, &keys, weight_now)
         .into_iter()
         .filter(|entrant| entrant.available)
@@ -49,7 +44,7 @@ fn scaled(entrant: &Entrant) -> f64 {
         | BreakerStanding::Open { .. }
         | BreakerStanding::Off { .. } => 1.0,
     };
-    f64::from(entrant.weight) * share * if entrant.standing.slow { 0.5 } else { 1.0 }
+    f64::from(entrant.weight) * share * if entrant.standing.slow { SLOW_SHARE } else { 1.0 }
 }
 
 fn demotion(entrant: &Entrant) -> Option<Demotion> {
@@ -103,10 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_target_gets_a_tenth_of_the_pool_at_most() {
+    fn a_degraded_target_is_a_fallback_alone_and_keeps_its_weight_among_its_like() {
         let mut pool = entrants(&[8, 1, 1]);
         pool[0].standing.degraded = true;
-        assert!((leads(&pool, 0) - 0.1).abs() < 0.015);
+        assert!(leads(&pool, 0) < f64::EPSILON);
+        pool[1..].iter_mut().for_each(|entrant| entrant.standing.degraded = true);
+        assert!((leads(&pool, 0) - 0.8).abs() < 0.015);
+    }
+
+    #[test]
+    fn a_slow_target_keeps_a_trickle() {
+        let mut pool = entrants(&[1, 1, 1]);
+        pool[0].standing.slow = true;
+        assert!((leads(&pool, 0) - 0.03 / 2.03).abs() < 0.005);
     }
 
     #[test]

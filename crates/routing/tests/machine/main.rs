@@ -9,4 +9,7 @@ mod plans;
 mod prices;
 mod rescue;
 mod scenarios;
+mod slow;
+mod speed;
+mod storms;
 mod table;
