@@ -32,6 +32,27 @@ impl ConfigError {
         Self::render(origin, source, start..end, message)
     }
 
+    /// Something is wrong inside `text`, the value that `path` leads to. Where the file writes the value otherwise (with
+    /// escapes, over several lines), the value itself is shown.
+    pub(crate) fn inside(
+        origin: &str,
+        source: &str,
+        path: &[&str],
+        text: &str,
+        span: &std::ops::Range<usize>,
+        message: &str,
+    ) -> Self {
+        let whole = path.split_last().map_or(0, |(_, whole)| locate(source, whole).start);
+        let message = format!("{}: {message}", path.join("."));
+        match source.get(whole..).and_then(|rest| rest.find(text)).filter(|_| !text.is_empty()) {
+            Some(offset) => {
+                let start = whole + offset;
+                Self::render(origin, source, start + span.start..start + span.end, &message)
+            }
+            None => Self::render(&format!("{origin}, {}", path.join(".")), text, span.clone(), &message),
+        }
+    }
+
     fn render(origin: &str, source: &str, range: std::ops::Range<usize>, message: &str) -> Self {
         let snippet = Snippet::source(source).path(origin).annotation(AnnotationKind::Primary.span(range));
         let report = [Level::ERROR.primary_title(message).element(snippet)];

@@ -9,6 +9,7 @@ mod price;
 mod quality;
 mod raw;
 mod reuse;
+mod rulebook;
 mod snapshot;
 mod units;
 

@@ -9,6 +9,7 @@ use crate::raw::{
 };
 use crate::raw::{RawHealth, RawTimeouts};
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
+use crate::rulebook::{self, Checked};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Prices, Provider, RawProvider};
@@ -84,6 +85,7 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn snapshot(&self, raw: Raw) -> Result<Snapshot, ConfigError> {
+        let rules = rulebook::check(self.origin, self.source, &raw)?;
         let pools = self.pools(raw.providers)?;
         let listen = self.listen(raw.listen.as_deref())?;
         let keys = self.keys(raw.keys)?;
@@ -119,12 +121,21 @@ impl Build<'_> {
             pools,
         };
         let mut snapshot = Snapshot::new(parts);
+        snapshot.watch(rules.set.watched());
         for (name, model) in raw.models {
             let defaults = Defaults { timeouts: &raw.timeouts, coalesce: raw.coalesce, queue: raw.queue };
             self.model(&mut snapshot, &name, &model, &defaults)?;
         }
         self.check_evaluators(&snapshot)?;
+        self.rule(&mut snapshot, rules)?;
         Ok(snapshot)
+    }
+
+    fn rule(&self, snapshot: &mut Snapshot, rules: Checked) -> Result<(), ConfigError> {
+        if rules.set.is_empty() || snapshot.rule(rules.set, rules.overrides) {
+            return Ok(());
+        }
+        Err(self.at(&["rules"], "a target that a rule reads is not there: expected the targets that models list"))
     }
 
     fn at(&self, path: &[&str], message: &str) -> ConfigError {
@@ -441,7 +452,8 @@ impl Build<'_> {
     }
 }
 
-fn rescue(raw: Option<RawRescue>) -> Rescue {
+/// `rescue:` of a model, or of a rule.
+pub(crate) fn rescue(raw: Option<RawRescue>) -> Rescue {
     match raw {
         None => Rescue::default(),
         Some(RawRescue::Mode(mode)) => Rescue { mode, ..Rescue::default() },

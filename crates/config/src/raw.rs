@@ -5,6 +5,7 @@
 use crate::price::{RawMaxPrice, RawSpend};
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
+use crate::rulebook::RawRule;
 use crate::units::{Size, Span};
 use catalog::{Prices, Ratio, RawProvider};
 use routing::{Across, Hold, RescueMode};
@@ -26,6 +27,8 @@ pub struct Raw {
     pub providers: BTreeMap<String, RawProvider>,
     /// Logical models: the names callers ask for.
     pub models: BTreeMap<String, RawModel>,
+    /// Rules that move traffic by what a request is and by what is measured of targets; an earlier one is stronger.
+    pub rules: Vec<RawRule>,
     /// Callers and what they may use; none = whoever reaches the address.
     pub keys: Vec<RawKey>,
     /// Bounds of what callers may send.

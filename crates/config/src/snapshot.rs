@@ -5,7 +5,8 @@ use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
 use health::{BreakerSettings, Health, ProviderHealth};
-use routing::{Credential, Guards, Ledger, Model, ModelSettings, Target};
+use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Overrides, Rulebook, Target};
+use rules::{RuleSet, Tally};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,6 +43,9 @@ pub struct Snapshot {
     breaker: BreakerSettings,
     direct_settings: ModelSettings,
     direct: Mutex<BTreeMap<String, Arc<Model>>>,
+    rulebook: Option<Arc<Rulebook>>,
+    /// Of the targets that rules read, by id.
+    tallies: BTreeMap<String, Arc<Tally>>,
 }
 
 /// What a snapshot is made of, models aside.
@@ -190,6 +194,37 @@ impl Snapshot {
             breaker: parts.breaker,
             direct_settings: parts.direct,
             direct: Mutex::default(),
+            rulebook: None,
+            tallies: BTreeMap::new(),
+        }
+    }
+
+    /// Targets of these ids keep tallies; before the first target is made.
+    pub(crate) fn watch(&mut self, ids: &[String]) {
+        self.tallies = ids.iter().map(|id| (id.clone(), Arc::default())).collect();
+    }
+
+    /// Puts rules over every model, once all models are there. False when a target that they read is not there.
+    pub(crate) fn rule(&mut self, set: RuleSet, overrides: Vec<Option<Overrides>>) -> bool {
+        let find = |id: &str| self.models().flat_map(|model| &model.targets).find(|target| target.id == id).cloned();
+        let Some(book) = Rulebook::new(set, overrides, find).map(Arc::new) else { return false };
+        for model in self.models.values_mut() {
+            let rules = Some(Arc::new(ModelRules::new(&book, &model.targets)));
+            *model = Arc::new(Model { rules, ..Model::clone(model) });
+        }
+        self.rulebook = Some(book);
+        true
+    }
+
+    /// Goes on with what the rules of the configuration before knew; before this one is in force.
+    pub fn take_over(&self, old: &Self) {
+        for (id, tally) in &self.tallies {
+            if let Some(known) = old.tallies.get(id) {
+                tally.adopt(known);
+            }
+        }
+        if let (Some(book), Some(old)) = (&self.rulebook, &old.rulebook) {
+            book.take_over(old);
         }
     }
 
@@ -270,6 +305,7 @@ impl Snapshot {
             health: self.health.target(&id, &self.breaker),
             guards: Guards::default(),
             ledger: self.ledger.target(&id),
+            tally: self.tallies.get(&id).cloned(),
             id,
             provider: pool.provider.clone(),
             model: model.to_owned(),
@@ -285,8 +321,10 @@ impl Snapshot {
     }
 
     fn make_model(&self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) -> Model {
+        let rules = self.rulebook.as_ref().map(|book| Arc::new(ModelRules::new(book, &targets)));
         Model {
             name: name.to_owned(),
+            rules,
             settings,
             targets,
             budget: self.health.budget(name),

@@ -15,6 +15,7 @@ use crate::{Current, Shared};
 use canon::{CallerError, DialectName, FaultClass, Instant};
 use config::{Reuse, WhenExhausted};
 use http::Response;
+use routing::Model;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -67,7 +68,7 @@ impl Exchanging {
         let has_comments = inquiry.scan.stream && dialect != DialectName::Gemini && queue.is_some();
         let company = rules.queue.keep_alive.filter(|_| has_comments).map(|pause| Company { pause, dialect });
         let steps = Steps {
-            deadline: drive::deadline(inquiry, &self.admitted.model, self.admitted.started),
+            deadline: drive::deadline(inquiry, &self.model(), self.admitted.started),
             exchange: self,
             rules,
             queue,
@@ -88,6 +89,12 @@ impl Exchanging {
         planned.settlement.watch.clone_from(&self.watch);
         planned.settlement.cache = self.cache;
         planned
+    }
+
+    /// The model as the rules leave it when the exchange begins.
+    fn model(&self) -> Arc<Model> {
+        let found = self.admitted.find(self.admitted.started, self.seed);
+        found.overridden.unwrap_or_else(|| self.admitted.model.clone())
     }
 
     async fn drive(&self, planned: Planned) -> Driven {
@@ -210,16 +217,15 @@ impl Steps {
             }
             tokio::time::sleep_until(clock.runtime(began + pause)).await;
         }
-        let Admitted { model, inquiry, priority, .. } = &self.exchange.admitted;
+        let admitted = &self.exchange.admitted;
         let waiter = Waiter {
-            priority: *priority,
+            priority: admitted.priority,
             deadline: self.deadline,
             until,
             returned: !self.earlier.attempts.is_empty(),
             size: self.rules.queue.size,
         };
-        let needs = inquiry.needs();
-        let plan = |now| routing::plan(model, &needs, now, &mut fastrand::Rng::with_seed(self.exchange.seed));
+        let plan = |now| admitted.find(now, self.exchange.seed).plan;
         self.waiting.store(true, Ordering::Release);
         let waited = queue.wait(waiter, clock, plan).await;
         self.waiting.store(false, Ordering::Release);

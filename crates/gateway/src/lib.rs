@@ -32,6 +32,7 @@ mod queue;
 mod readers;
 mod rescuing;
 mod reuse;
+mod ruling;
 mod settle;
 mod stream;
 mod wire;
@@ -209,6 +210,7 @@ impl Gateway {
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
         let new = Arc::new(Current::new(snapshot, self.transport.clone())?);
         self.shared.kept.configure(&new.snapshot.reuse_limits);
+        new.snapshot.take_over(&self.snapshot());
         let old = self.current.swap(new.clone());
         forget_what_no_longer_holds(&old.snapshot, &new.snapshot);
         Ok(())

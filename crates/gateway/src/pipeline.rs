@@ -5,6 +5,7 @@ use crate::body::{BodyError, Buffered, ReadLimits};
 use crate::inquiry::Inquiry;
 use crate::memory::Held;
 use crate::respond::{self, GatewayBody, names};
+use crate::ruling::Found;
 use crate::server::MAX_HEAD;
 use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
@@ -290,15 +291,14 @@ impl Admitted {
 
     /// Finds the candidates as things stand; `earlier` is what this exchange has been through.
     pub(crate) fn plan(self, earlier: Earlier, now: Instant, seed: u64) -> Planned {
-        let needs = self.inquiry.needs();
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = routing::plan(&self.model, &needs, now, &mut rng);
+        let Found { plan, overridden } = self.find(now, seed);
         let settlement = Settlement {
             request_id: self.request_id.clone(),
             model: Arc::from(self.model.name.as_str()),
             caller: self.caller.clone(),
             started: self.started,
             trace: wants_trace(&self.inquiry.headers).then(|| settle::exclusions(&plan)),
+            rules: plan.rules.clone(),
             earlier,
             cache: respond::NONE,
             watch: None,
@@ -306,6 +306,7 @@ impl Admitted {
         };
         let shape = self.shape();
         let Self { inquiry, model, held, .. } = self;
+        let model = overridden.unwrap_or(model);
         Planned { inquiry, model, plan, settlement, shape, held, is_evaluation: false }
     }
 }

@@ -8,7 +8,7 @@ use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
 use catalog::Usd;
 use dialect::StreamShape;
 use history::GatewayEnd;
-use routing::{ExclusionReason, Machine, Plan};
+use routing::{AppliedRule, Machine, Plan};
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) struct Settlement {
     pub started: Instant,
     /// `x-mainstay-trace: 1`: what the plan left out, with reasons.
     pub trace: Option<Value>,
+    /// The rules that held when it was planned.
+    pub rules: Vec<AppliedRule>,
     /// What the exchange went through before it waited for a target.
     pub earlier: Earlier,
     /// What the trace says of the cache.
@@ -221,6 +223,7 @@ impl Settlement {
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": excluded,
+            "rules": &self.rules,
             "usage": facts.usage,
             "cost": cost(facts, machine),
             "dropped": facts.drops.iter().collect::<Vec<_>>(),
@@ -272,9 +275,8 @@ pub(crate) fn story_event(dialect: DialectName, shape: &StreamShape, model: Opti
 
 /// What the plan left out, for the trace.
 pub(crate) fn exclusions(plan: &Plan) -> Value {
-    let reason = |reason: &ExclusionReason| reason.describe(plan.made);
     let excluded = plan.excluded.iter();
-    excluded.map(|e| json!({ "target": e.id, "code": e.reason.code(), "reason": reason(&e.reason) })).collect()
+    excluded.map(|e| json!({ "target": e.id, "code": e.reason.code(), "reason": e.describe(plan.made) })).collect()
 }
 
 /// The story of a request that was refused before anything was planned.

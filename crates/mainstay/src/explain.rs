@@ -7,7 +7,8 @@ use canon::{DialectName, Instant};
 use catalog::Moment;
 use config::Snapshot;
 use dialect::PathFacts;
-use routing::{Model, Needs, plan};
+use routing::{Labels, Model, Needs, plan_ruled};
+use rules::{Lookup, Standing, Told, Verdict};
 use std::fmt::Write as _;
 
 /// `check`: loads, and says what there is.
@@ -46,14 +47,20 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     }
     let snapshot = source.load()?;
     let model = snapshot.resolve(&options.model).map_err(|unknown| unknown.to_string())?;
-    let needs = match &options.request {
-        Some(file) => read_needs(file, &options.dialect, &options.model)?,
-        None => Needs::default(),
+    let (needs, labels) = match &options.request {
+        Some(file) => read_request(file, &options.dialect, &options.model)?,
+        None => (Needs::default(), Labels::default()),
     };
     let needs = Needs { asked_at: Some(asked_at(options.at.as_deref())?), ..needs };
+    let asked = Asked(labels);
+    let request = needs.for_rules(&model, Some(&options.dialect), &asked);
+    let moment = rules::Moment { now: Instant::ORIGIN, unix_seconds: Some(gateway::clock::unix_seconds()) };
+    let told = model.tell_rules(&needs, &request, moment);
     let mut rng = fastrand::Rng::with_seed(0);
-    let plan = plan(&model, &needs, Instant::ORIGIN, &mut rng);
-    say(&format!("{plan}{}", price_lists(&model, &needs)))
+    let ruling = model.rule(&needs, &request, moment, &mut rng);
+    let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
+    let others = told.iter().filter_map(not_holding).collect::<String>();
+    say(&format!("{plan}{others}{}", price_lists(&model, &needs)))
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {
@@ -81,13 +88,45 @@ fn price_lists(model: &Model, needs: &Needs) -> String {
     text
 }
 
-fn read_needs(file: &std::path::Path, dialect: &str, model: &str) -> Result<Needs, String> {
+/// A request that is read from a file: it has a body and no headers.
+struct Asked(Labels);
+
+impl Lookup for Asked {
+    fn user(&self) -> Option<&str> {
+        self.0.user()
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.0.label(name)
+    }
+
+    fn header(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+/// Why a rule does not hold; those that do are in the plan.
+fn not_holding(told: &Told) -> Option<String> {
+    let why = match told.standing {
+        Standing::Holds | Standing::Returns { .. } => return None,
+        Standing::NoConcern => "lists no target of this model".to_owned(),
+        Standing::NotForIt(Verdict::Unknown) => "something it asks of the request is not known".to_owned(),
+        Standing::NotForIt(_) => "the request is not one it is for".to_owned(),
+        Standing::NotNow(Verdict::True) => "what it measures is so, but not for long enough yet".to_owned(),
+        Standing::NotNow(Verdict::False) => "what it measures is not so".to_owned(),
+        Standing::NotNow(Verdict::Unknown) => "nothing is known yet of what it measures".to_owned(),
+        Standing::Fails(failure) => format!("it fails: {}", failure.as_str()),
+    };
+    Some(format!("  rule `{}` does not hold: {why}\n", told.name))
+}
+
+fn read_request(file: &std::path::Path, dialect: &str, model: &str) -> Result<(Needs, Labels), String> {
     let dialect = dialect_named(dialect)?;
     let body = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let path = PathFacts { model: Some(model.to_owned()), ..PathFacts::default() };
     let scan = dialect::scan::scan(dialect, &path, &body)
         .map_err(|bad| format!("{}: {} ({})", file.display(), bad.message, bad.code))?;
-    Ok(Needs::from(&scan))
+    Ok((Needs::from(&scan), Labels::read(&scan, &body, None)))
 }
 
 /// A dialect by its name.

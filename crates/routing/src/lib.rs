@@ -8,6 +8,7 @@
 
 mod filter;
 mod guard;
+mod labels;
 mod ledger;
 mod machine;
 mod model;
@@ -15,10 +16,12 @@ mod needs;
 mod plan;
 mod price;
 mod quality;
+mod ruled;
 mod spend;
 mod strategy;
 
 pub use guard::{Guards, MaxPrice};
+pub use labels::Labels;
 pub use ledger::{Ledger, ModelLedger, TargetLedger};
 pub use machine::{
     Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
@@ -29,7 +32,8 @@ pub use model::{
     Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
-pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan};
+pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan, plan_ruled};
 pub use price::{Estimate, estimate};
 pub use quality::{Checks, Criterion, Evaluate};
+pub use ruled::{AppliedRule, ModelRules, Overrides, Rulebook};
 pub use spend::{SpendLimit, Spending};

@@ -1,7 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
-use crate::{Checks, Evaluate, Guards, ModelLedger, TargetLedger};
+use crate::{Checks, Evaluate, Guards, ModelLedger, ModelRules, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -52,6 +52,8 @@ pub struct Target {
     pub guards: Guards,
     /// What it has cost.
     pub ledger: Arc<TargetLedger>,
+    /// Its ended calls, where a rule reads them.
+    pub tally: Option<Arc<rules::Tally>>,
 }
 
 /// The order of candidates; each has a file in `strategy/` and a line in its registry.
@@ -270,4 +272,6 @@ pub struct Model {
     pub panic_gate: Arc<PanicGate>,
     /// How long its answers are: [`crate::Ledger::model`] of its name.
     pub ledger: Arc<ModelLedger>,
+    /// The rules of the configuration, as they concern it; `None` = there are none.
+    pub rules: Option<Arc<ModelRules>>,
 }

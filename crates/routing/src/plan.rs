@@ -4,11 +4,13 @@
 //! changing anything.
 
 use crate::price::{Estimate, estimate};
-use crate::{Model, Needs, SpendLimit, Strategy, filter, guard, strategy};
+use crate::{AppliedRule, Model, Needs, SpendLimit, Strategy, filter, guard, ruled, strategy};
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
 use health::{BreakerStanding, ParkReason, Standing};
+use rules::{Moment, NoLookup, Ruling};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a target is not a candidate.
@@ -88,6 +90,11 @@ pub enum ExclusionReason {
         /// What is allowed.
         limit: SpendLimit,
     },
+    /// A rule leaves it out: [`Exclusion::rule`].
+    Rule {
+        /// For what the request is, not for what was measured of targets.
+        of_request: bool,
+    },
 }
 
 impl ExclusionReason {
@@ -107,6 +114,7 @@ impl ExclusionReason {
             Self::AbovePrice { .. } | Self::AboveRate { .. } => "max_price",
             Self::AboveRatio { .. } => "max_price_ratio",
             Self::Spent { .. } => "spend_limit",
+            Self::Rule { .. } => "rule",
         }
     }
 
@@ -123,7 +131,8 @@ impl ExclusionReason {
             | Self::AbovePrice { .. }
             | Self::AboveRate { .. }
             | Self::AboveRatio { .. }
-            | Self::Spent { .. } => None,
+            | Self::Spent { .. }
+            | Self::Rule { .. } => None,
         }
     }
 
@@ -131,6 +140,7 @@ impl ExclusionReason {
     pub fn is_incapable(&self) -> bool {
         match self {
             Self::Lacks { .. } | Self::WindowTooSmall { .. } => true,
+            Self::Rule { of_request } => *of_request,
             Self::BreakerOpen { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
@@ -160,7 +170,8 @@ impl ExclusionReason {
             | Self::AwaitsProbe
             | Self::ModelMissing { .. }
             | Self::Parked { .. }
-            | Self::NoCredential => false,
+            | Self::NoCredential
+            | Self::Rule { .. } => false,
         }
     }
 
@@ -194,6 +205,7 @@ impl ExclusionReason {
                 let window = seconds(*window);
                 format!("{spent} of {limit} were spent within {window}, and this request would cost about {price}")
             }
+            Self::Rule { .. } => "a rule leaves it out".to_owned(),
         }
     }
 }
@@ -210,6 +222,8 @@ pub enum Demotion {
     Slow,
     /// Its provider cannot be reached by other targets.
     ProviderUnreachable,
+    /// A rule avoids it, or prefers another, for what was measured of targets.
+    Rule,
 }
 
 impl Demotion {
@@ -220,6 +234,7 @@ impl Demotion {
             Self::Degraded => "degraded",
             Self::Slow => "too_slow",
             Self::ProviderUnreachable => "provider_unreachable",
+            Self::Rule => "rule",
         }
     }
 }
@@ -252,6 +267,22 @@ pub struct Exclusion {
     pub id: String,
     /// Why.
     pub reason: ExclusionReason,
+    /// The name of the rule, where one leaves it out.
+    pub rule: Option<Arc<str>>,
+}
+
+impl Exclusion {
+    fn new(target: usize, id: &str, reason: ExclusionReason) -> Self {
+        Self { target, id: id.to_owned(), reason, rule: None }
+    }
+
+    /// The reason in words, with the rule's name.
+    pub fn describe(&self, now: Instant) -> String {
+        match &self.rule {
+            Some(rule) => format!("left out by rule `{rule}`"),
+            None => self.reason.describe(now),
+        }
+    }
 }
 
 /// Ordered candidates and exclusions with reasons.
@@ -271,35 +302,55 @@ pub struct Plan {
     /// Targets that can serve the request, in the order full health would give: a target's rank here is its number as
     /// a fallback.
     pub healthy_order: Vec<usize>,
+    /// The rules that hold for the request.
+    pub rules: Vec<AppliedRule>,
     /// When it was made.
     pub made: Instant,
 }
 
-/// Plans an exchange: who can serve `needs`, and in which order.
+/// Plans an exchange: who can serve `needs`, and in which order. Nothing else being known of the request (who asks, in
+/// which dialect, with which labels, at which hour), no rule about that holds.
 pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng) -> Plan {
+    let request = needs.for_rules(model, None, &NoLookup);
+    let ruling = model.rule(needs, &request, Moment { now, unix_seconds: None }, rng);
+    plan_ruled(model, needs, &ruling, now, rng)
+}
+
+/// Plans an exchange under the rules that hold for it: [`Model::rule`].
+pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instant, rng: &mut fastrand::Rng) -> Plan {
     let mut excluded = Vec::new();
     let mut capable = Vec::new();
     for (index, target) in model.targets.iter().enumerate() {
         match filter::incapable(target, needs) {
             None => capable.push(index),
-            Some(reason) => excluded.push(Exclusion { target: index, id: target.id.clone(), reason }),
+            Some(reason) => excluded.push(Exclusion::new(index, &target.id, reason)),
         }
     }
     if capable.is_empty() {
         readmit_largest_window(&mut excluded, &mut capable);
     }
 
+    let sifted = ruling.sift(&capable);
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = Vec::with_capacity(capable.len());
     for &index in &capable {
         let Some(target) = model.targets.get(index) else { continue };
+        let ruled_out = ruled::ruled_out(ruling, &sifted, index);
+        if let Some((rule, reason)) = &ruled_out {
+            let rule = Some(Arc::clone(rule));
+            excluded.push(Exclusion { rule, ..Exclusion::new(index, &target.id, *reason) });
+            if reason.is_incapable() {
+                continue;
+            }
+        }
         let standing = target.health.standing(now);
         let estimate = estimate(model, target, needs);
-        let barred = guard::barred(target, &estimate, now);
-        let unavailable = barred.or_else(|| filter::unavailable(model, target, &standing, now));
-        if let Some(reason) = unavailable {
-            excluded.push(Exclusion { target: index, id: target.id.clone(), reason });
-        }
+        let unavailable = match ruled_out {
+            Some((_, reason)) => Some(reason),
+            None => guard::barred(target, &estimate, now)
+                .or_else(|| filter::unavailable(model, target, &standing, now))
+                .inspect(|reason| excluded.push(Exclusion::new(index, &target.id, *reason))),
+        };
         entrants.push(strategy::Entrant {
             target: index,
             weight: target.weight,
@@ -309,7 +360,8 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
         });
         estimates.push((index, estimate));
     }
-    let ordered = strategy::order(model.settings.strategy, &entrants, rng);
+    let mut ordered = strategy::order(model.settings.strategy, &entrants, rng);
+    ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
     let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
@@ -340,6 +392,7 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
         excluded,
         primary,
         healthy_order: ordered.healthy,
+        rules: ruled::applied(ruling, &sifted),
         made: now,
     }
 }
@@ -359,8 +412,10 @@ fn exclude_the_dearer(
         let Some(target) = model.targets.get(*index) else { continue };
         let Some(reason) = guard::too_dear_beside(target, estimate, base) else { continue };
         match excluded.iter_mut().find(|exclusion| exclusion.target == *index) {
+            // What a rule leaves out stays out at any price.
+            Some(exclusion) if exclusion.rule.is_some() => {}
             Some(exclusion) => exclusion.reason = reason,
-            None => excluded.push(Exclusion { target: *index, id: target.id.clone(), reason }),
+            None => excluded.push(Exclusion::new(*index, &target.id, reason)),
         }
     }
 }
@@ -382,9 +437,10 @@ fn readmit_largest_window(excluded: &mut Vec<Exclusion>, capable: &mut Vec<usize
 }
 
 impl Plan {
-    /// Whether a price guard keeps a target out.
+    /// Whether a price guard or a rule keeps a target out.
     pub(crate) fn is_barred(&self, target: usize) -> bool {
-        self.excluded.iter().any(|exclusion| exclusion.target == target && exclusion.reason.is_guard())
+        let bars = |reason: &ExclusionReason| reason.is_guard() || matches!(reason, ExclusionReason::Rule { .. });
+        self.excluded.iter().any(|exclusion| exclusion.target == target && bars(&exclusion.reason))
     }
 
     /// Why the primary is not the first candidate, as a short code; `None` when it is, or when there is no primary.
@@ -421,7 +477,10 @@ impl fmt::Display for Plan {
             writeln!(f, "  no candidate")?;
         }
         for exclusion in &self.excluded {
-            writeln!(f, "  -  {}: {}", exclusion.id, exclusion.reason.describe(self.made))?;
+            writeln!(f, "  -  {}: {}", exclusion.id, exclusion.describe(self.made))?;
+        }
+        for rule in &self.rules {
+            writeln!(f, "  rule {rule}")?;
         }
         Ok(())
     }
@@ -451,6 +510,8 @@ impl serde::Serialize for Plan {
             strategy: Strategy,
             candidates: Vec<CandidateView<'a>>,
             excluded: Vec<ExclusionView<'a>>,
+            #[serde(skip_serializing_if = "<[AppliedRule]>::is_empty")]
+            rules: &'a [AppliedRule],
         }
         View {
             model: &self.model,
@@ -472,9 +533,10 @@ impl serde::Serialize for Plan {
                 .map(|exclusion| ExclusionView {
                     target: &exclusion.id,
                     code: exclusion.reason.code(),
-                    reason: exclusion.reason.describe(self.made),
+                    reason: exclusion.describe(self.made),
                 })
                 .collect(),
+            rules: &self.rules,
         }
         .serialize(serializer)
     }

@@ -185,7 +185,8 @@ fn capacity(plan: &Plan, now: Instant) -> Capacity {
             | ExclusionReason::AbovePrice { .. }
             | ExclusionReason::AboveRate { .. }
             | ExclusionReason::AboveRatio { .. }
-            | ExclusionReason::Spent { .. } => {}
+            | ExclusionReason::Spent { .. }
+            | ExclusionReason::Rule { .. } => {}
         }
     }
     match due {

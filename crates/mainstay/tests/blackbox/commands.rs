@@ -109,6 +109,27 @@ fn explain_tells_what_the_request_would_cost_at_each_target_at_that_hour() {
 }
 
 #[test]
+fn explain_says_which_rules_hold_and_why_the_others_do_not() {
+    let folder = folder();
+    let rules = "rules:\n  - { name: labelled, if: 'request.labels.team == \"legal\"', only: a/able }\n  - { name: limited, \
+                 if: 'rate(\"a/able\", \"any\", duration(\"5m\")) > 0.5', avoid: a/able }\n  - { name: broken, if: \
+                 '1 / request.max_output_tokens == 1', avoid: a/able }\n";
+    std::fs::write(folder.join("mainstay.yaml"), format!("{CAPABLE}{rules}")).unwrap();
+    let request = r#"{"model":"chat","messages":[],"metadata":{"team":"legal"},"max_tokens":0}"#;
+    std::fs::write(folder.join("request.json"), request).unwrap();
+    let output = run(&folder, &["explain", "--model", "chat", "--request", "request.json"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(said.contains("1. a/able"), "{said}");
+    assert!(said.contains("a/small: left out by rule `labelled`"), "{said}");
+    assert!(said.contains("rule `labelled` holds"), "{said}");
+    assert!(said.contains("rule `limited` does not hold: nothing is known yet of what it measures"), "{said}");
+    assert!(said.contains("rule `broken` does not hold: it fails: division by zero"), "{said}");
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    assert!(said.contains("rule `labelled` does not hold: something it asks of the request is not known"), "{said}");
+}
+
+#[test]
 fn explain_of_an_unknown_model_says_what_there_is() {
     let folder = folder();
     std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();

@@ -319,6 +319,7 @@ impl Machine {
         running.permit.succeeded(now);
         if let Some(record) = self.record_mut(attempt) {
             record.last = now;
+            record.target.ended(credential, None, now);
         }
         self.answered(attempt, credential, now);
         self.served = Some(attempt);
@@ -381,6 +382,7 @@ impl Machine {
             Some(Phase::Connect | Phase::FirstToken | Phase::Response | Phase::Idle) | None => true,
         };
         if is_to_blame {
+            target.ended(running.credential, Some(fault), now);
             running.permit.failed(fault, now);
         } else {
             running.permit.abandoned(now);
@@ -401,6 +403,7 @@ impl Machine {
         if let Some(credential) = target.credentials.get(credential) {
             credential.health.succeeded(&target.model, now);
         }
+        target.heard(credential, now);
     }
 
     fn cancel_all_but(&mut self, winner: AttemptId, now: Instant) -> Option<AttemptId> {

@@ -33,6 +33,7 @@ impl Overtaken {
     pub fn succeeded(mut self, now: Instant) {
         self.permit.first_token(now);
         self.permit.succeeded(now);
+        self.target.ended(self.credential, None, now);
         self.target.provider_health.answered();
         if let Some(credential) = self.target.credentials.get(self.credential) {
             credential.health.succeeded(&self.target.model, now);
@@ -42,6 +43,7 @@ impl Overtaken {
     /// It failed, or stayed silent to its limit.
     pub fn failed(self, fault: &Fault, now: Instant) {
         self.permit.failed(fault, now);
+        self.target.ended(self.credential, Some(fault), now);
         learn(&self.target, self.credential, fault, now);
     }
 }

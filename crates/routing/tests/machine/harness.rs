@@ -111,6 +111,7 @@ impl Pool {
                 provider_health: health.provider(&name),
                 guards: spec.guards,
                 ledger: ledger.target(&id),
+                tally: None,
                 id,
             })
         });
@@ -121,6 +122,7 @@ impl Pool {
             budget: health.budget("chat"),
             panic_gate: health.panic_gate("chat"),
             ledger: ledger.model("chat"),
+            rules: None,
         })
     }
 }

@@ -1,0 +1,95 @@
+//! `rules:` in a configuration: errors that point at the character, and what becomes of good ones.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use catalog::Catalog;
+use config::{Environment, Loader, Snapshot};
+use health::Health;
+use std::sync::Arc;
+
+const HEAD: &str = "providers:\n  openai: { keys: [sk-1] }\n  anthropic: { keys: [sk-2] }\nmodels:\n  chat:\n    targets:\n      - openai/gpt-5.1\n      - { target: openai/gpt-5.1, label: eu }\n      - anthropic/claude-sonnet-5\nrules:\n";
+
+fn load(rules: &str) -> Result<Snapshot, String> {
+    let catalog = Catalog::builtin().unwrap();
+    let environment = Environment::new();
+    let health = Arc::new(Health::new(1));
+    let ledger = Arc::default();
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &ledger,
+        environment: &environment,
+        allow_injection: false,
+    };
+    loader.load("mainstay.yaml", &format!("{HEAD}{rules}")).map_err(|error| error.to_string())
+}
+
+fn refused(rules: &str) -> String {
+    load(rules).err().expect("refused")
+}
+
+#[test]
+fn rules_over_targets_that_models_list_are_in_force_for_every_model() {
+    let snapshot = load(
+        "  - if: 'target(\"openai/gpt-5.1\").rate_limited_for > duration(\"200ms\") && request.tokens < 32000'\n    \
+         prefer: anthropic/claude-sonnet-5\n  - name: night\n    if: now.getHours(\"+01:00\") >= 22\n    only: \
+         [\"openai/gpt-5.1#eu\", 'anthropic/*']\n    set: { timeouts: { deadline: 5m }, rescue: { hold: sentence } }\n",
+    )
+    .unwrap();
+    for model in ["chat", "openai/gpt-5-mini"] {
+        assert!(snapshot.resolve(model).unwrap().rules.is_some(), "{model}");
+    }
+    let chat = snapshot.resolve("chat").unwrap();
+    let keeps_tally: Vec<bool> = chat.targets.iter().map(|target| target.tally.is_some()).collect();
+    assert_eq!(keeps_tally, [true, false, false], "only what a rule reads is counted");
+}
+
+#[test]
+fn without_rules_nothing_is_kept_for_them() {
+    let source = HEAD.trim_end_matches("rules:\n");
+    let catalog = Catalog::builtin().unwrap();
+    let (environment, health) = (Environment::new(), Arc::new(Health::new(1)));
+    let ledger = Arc::default();
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &ledger,
+        environment: &environment,
+        allow_injection: false,
+    };
+    let chat = loader.load("mainstay.yaml", source).unwrap().resolve("chat").unwrap();
+    assert!(chat.rules.is_none() && chat.targets.iter().all(|target| target.tally.is_none()));
+}
+
+#[test]
+fn a_mistake_in_an_expression_is_shown_at_its_line_and_character() {
+    let error = refused(
+        "  - { if: request.tools, avoid: openai/gpt-5.1 }\n  - if: 'request.tokens < 5'\n    until: 'rate(\"openai/gpt-5.1\", \
+         \"rate_limitd\", duration(\"5m\")) < 0.05'\n    avoid: openai/gpt-5.1\n",
+    );
+    assert!(error.contains("mainstay.yaml:13:36"), "{error}");
+    assert!(error.contains("rules.1.until: there is no class of faults `rate_limitd`"), "{error}");
+    assert!(error.contains("did you mean `rate_limited`?"), "{error}");
+    assert!(error.contains("^^^^^^^^^^^^^"), "{error}");
+}
+
+#[test]
+fn where_the_file_writes_an_expression_otherwise_the_expression_itself_is_shown() {
+    let error = refused("  - if: >\n      request.tools &&\n      request.tokns < 5\n    avoid: openai/gpt-5.1\n");
+    assert!(error.contains("mainstay.yaml, rules.0.if"), "{error}");
+    assert!(error.contains("request.tools && request.tokns < 5"), "{error}");
+    assert!(error.contains("did you mean `tokens`?"), "{error}");
+}
+
+#[test]
+fn a_target_that_no_model_lists_and_a_rule_that_does_nothing_are_refused_at_their_line() {
+    let error = refused("  - if: request.tools\n    prefer: anthropic/claude-haiku-4-5\n");
+    assert!(error.contains("mainstay.yaml:12"), "{error}");
+    assert!(error.contains("no model lists the target `anthropic/claude-haiku-4-5`"), "{error}");
+    let error = refused("  - if: request.tools\n    set: {}\n");
+    assert!(error.contains("mainstay.yaml:11") && error.contains("does nothing"), "{error}");
+    let error = refused("  - if: request.tools\n    avoid: openai/gpt-5.1\n    for: 5s\n");
+    assert!(error.contains("`for` and `until`"), "{error}");
+    let error = refused("  - { if: request.tools, then: stop }\n");
+    assert!(error.contains("then"), "{error}");
+}
