@@ -504,6 +504,7 @@ fn breaker(raw: &RawHealth) -> BreakerSettings {
         rest: raw.rest.map_or(default.rest, |s| s.0),
         rest_cap: raw.max_rest.map_or(default.rest_cap, |s| s.0),
         ramp: raw.ramp.map_or(default.ramp, |s| s.0),
+        ramp_start: raw.ramp_start.unwrap_or(default.ramp_start),
         ..default
     }
 }

@@ -352,6 +352,8 @@ pub struct RawHealth {
     pub max_rest: Option<Span>,
     /// How long a recovered target takes to its full share; 60s by default.
     pub ramp: Option<Span>,
+    /// The share a recovered target begins with, 0–1; 0.05 by default.
+    pub ramp_start: Option<f64>,
 }
 
 impl From<RawClass> for canon::FaultClass {

@@ -36,6 +36,8 @@ pub(crate) enum Figure {
     WaitedOver(Duration),
     /// Requests until a target's share of the first attempts of the last forty is at most this.
     RequestsUntilShare(usize, f64),
+    /// Requests after which a target's share of the first attempts of the next forty is at most this.
+    RequestsUntilLeft(usize, f64),
     /// Time until a target's share of the first attempts of the last forty is at least this.
     TimeToShare(usize, f64),
     /// From the window's begin to the first upstream call, of a target or of any.
@@ -48,6 +50,8 @@ pub(crate) enum Figure {
     Trips(usize),
     /// From the window's begin until a target's breaker is closed.
     ClosedAfter(usize),
+    /// A target's share of the upstream calls in so long after its breaker began to ramp.
+    RampShare(usize, Duration),
     /// The length of the first rest that a trip began, in lengths of the rest before it.
     RestGrowth(usize),
     /// Calls to a target before the hint its gateway had heard for that credential.
@@ -195,11 +199,14 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
         | Figure::Faults(..)
         | Figure::WaitedOver(_)
         | Figure::RequestsUntilShare(..)
+        | Figure::RequestsUntilLeft(..)
         | Figure::Trips(_)
         | Figure::Early(_)
         | Figure::Hedges
         | Figure::Rescues => (Unit::Count, "a number"),
-        Figure::Share(_) | Figure::Served(_) | Figure::ErrorsAfterSuccess(_) => (Unit::Percent, "a share such as 5%"),
+        Figure::Share(_) | Figure::Served(_) | Figure::ErrorsAfterSuccess(_) | Figure::RampShare(..) => {
+            (Unit::Percent, "a share such as 5%")
+        }
         Figure::Amplification | Figure::RestGrowth(_) => (Unit::Times, "a number"),
         Figure::Added(_)
         | Figure::FirstContent(_)
@@ -234,12 +241,14 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
         ("waited_over", [limit]) => Figure::WaitedOver(time(limit)?),
         ("errors_after_success", [within]) => Figure::ErrorsAfterSuccess(time(within)?),
         ("requests_until_share", [id, most]) => Figure::RequestsUntilShare(target(id)?, share(most)?),
+        ("requests_until_left", [id, most]) => Figure::RequestsUntilLeft(target(id)?, share(most)?),
         ("time_to_share", [id, least]) => Figure::TimeToShare(target(id)?, share(least)?),
         ("first_attempt", []) => Figure::FirstAttempt(None),
         ("first_attempt", [id]) => Figure::FirstAttempt(Some(target(id)?)),
         ("first_success", []) => Figure::FirstSuccess,
         ("trips", [id]) => Figure::Trips(target(id)?),
         ("closed_after", [id]) => Figure::ClosedAfter(target(id)?),
+        ("ramp_share", [id, within]) => Figure::RampShare(target(id)?, time(within)?),
         ("rest_growth", [id]) => Figure::RestGrowth(target(id)?),
         ("early", [id]) => Figure::Early(target(id)?),
         ("hedges", []) => Figure::Hedges,
@@ -251,9 +260,10 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
 /// As errors and the documentation list them.
 const FIGURES: &str = "requests, client_errors, broken_streams, attempts, attempts(TARGET), faults(CLASS), \
     faults(TARGET, CLASS), share(TARGET), served(TARGET), amplification, added(QUANTILE), first_content(QUANTILE), \
-    error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), time_to_share(TARGET, SHARE), \
-    first_attempt, first_attempt(TARGET), first_success, errors_after_success(TIME), trips(TARGET), closed_after(TARGET), rest_growth(TARGET), \
-    early(TARGET), hedges or rescues";
+    error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), \
+    requests_until_left(TARGET, SHARE), time_to_share(TARGET, SHARE), first_attempt, first_attempt(TARGET), \
+    first_success, errors_after_success(TIME), trips(TARGET), closed_after(TARGET), ramp_share(TARGET, TIME), \
+    rest_growth(TARGET), early(TARGET), hedges or rescues";
 
 fn quantile(text: &str) -> Result<Quantile, String> {
     let percent = match text {

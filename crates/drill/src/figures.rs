@@ -1,7 +1,7 @@
 //! Measures the figures of bars over the record of a run.
 
 use crate::bar::{Figure, Quantile, Unit};
-use crate::record::{Call, CallKind, Outcome, Record, Request, State};
+use crate::record::{Call, CallKind, Outcome, Record, Request, State, Turn};
 use canon::Instant;
 
 /// Requests over which a share is looked at, as one can feel it: four seconds of ten a second.
@@ -54,6 +54,9 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
             waited.is_none_or(|at| at.saturating_since(request.arrived) > *limit)
         }),
         Figure::RequestsUntilShare(site, most) => requests_until(requests(), *site, |share| share <= *most),
+        Figure::RequestsUntilLeft(site, most) => {
+            requests_until(requests(), *site, |share| share <= *most).map(|number| number - TRAILING as f64)
+        }
         Figure::TimeToShare(site, least) => time_to(requests(), *site, *least, window),
         Figure::FirstAttempt(site) => {
             let meant = |call: &&Call| site.is_none_or(|site| call.site == site);
@@ -66,6 +69,11 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
         }
         Figure::Trips(site) => count(trips(record, *site).filter(|at| window.has(*at)).count()),
         Figure::ClosedAfter(site) => closed_after(record, *site, window),
+        Figure::RampShare(site, within) => {
+            let ramps = |turn: &&Turn| turn.site == *site && turn.state == State::Ramping && window.has(turn.at);
+            let from = record.turns.iter().find(ramps)?.at;
+            measure(record, &Figure::Share(*site), unit, Window { from, to: from + *within })
+        }
         Figure::RestGrowth(site) => rest_growth(record, *site, window),
         Figure::Early(site) => count(calls().filter(at_site(*site)).filter(|call| call.is_early).count()),
         Figure::Hedges => count(calls().filter(|call| call.kind == CallKind::Hedge).count()),
@@ -181,7 +189,6 @@ fn rest_growth(record: &Record, site: usize, window: Window) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Turn;
     use std::time::Duration;
 
     fn at(seconds: f64) -> Instant {

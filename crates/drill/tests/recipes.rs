@@ -1,0 +1,115 @@
+//! The recipes of `examples/recipes`: each passes its drill, and each of its numbers matters.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use drill::{NamedText, Over, Report, Scenario};
+use std::path::{Path, PathBuf};
+
+/// A number of a recipe, as it is written, and with its value doubled or halved: the drill then fails.
+const NUMBERS: [(&str, &str, &str); 19] = [
+    ("three-failures-then-rest", "consecutive: 3", "consecutive: 6"),
+    ("three-failures-then-rest", " rest: 120s", " rest: 60s"),
+    ("three-failures-then-rest", "max_rest: 120s", "max_rest: 60s"),
+    ("hard-timeout", "first_token: 8s", "first_token: 16s"),
+    ("hard-timeout", "response: 15s", "response: 30s"),
+    ("503-at-once-429-after-a-pause", "delay: 500ms", "delay: 1000ms"),
+    ("fallback-within-150-percent", "max_price_ratio: 150%", "max_price_ratio: 300%"),
+    ("fallback-within-150-percent", "input: 1.00", "input: 0.50"),
+    ("fallback-within-150-percent", "output: 4.00", "output: 2.00"),
+    ("fallback-within-150-percent", "input: 2.00", "input: 1.00"),
+    ("fallback-within-150-percent", "output: 6.50", "output: 3.25"),
+    ("fallback-within-150-percent", "input: 1.40", "input: 2.80"),
+    ("fallback-within-150-percent", "output: 5.60", "output: 11.20"),
+    ("reintroduce-at-one-percent", "ramp_start: 0.01", "ramp_start: 0.02"),
+    ("reintroduce-at-one-percent", "ramp: 10m", "ramp: 5m"),
+    ("nightly-bulk", "max_wait: 2s", "max_wait: 4s"),
+    ("nearest-region-first", "connect: 1s", "connect: 2s"),
+    // What is no number, but must matter as well.
+    ("strict", "profile: strict", "profile: default"),
+    ("503-at-once-429-after-a-pause", "overloaded: next", "overloaded: { delay: 500ms }"),
+];
+
+/// Seeds of each drill.
+const SEEDS: usize = 10;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recipes")
+}
+
+fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let drills = entries.filter_map(|name| Some(name.to_str()?.strip_suffix(".drill.yaml")?.to_owned()));
+    let mut names: Vec<String> = drills.collect();
+    names.sort();
+    names
+}
+
+fn read(file: &str) -> NamedText {
+    let text = std::fs::read_to_string(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    NamedText { name: file.to_owned(), text }
+}
+
+/// Drills a recipe, with its configuration altered.
+fn drill(name: &str, alter: impl Fn(&str) -> String) -> (Scenario, Report) {
+    let config = read(&format!("{name}.yaml"));
+    let over = Over { config: Some(NamedText { text: alter(&config.text), ..config }), model: None };
+    let named = |path: &str| Ok(read(path));
+    let scenario = Scenario::load(&read(&format!("{name}.drill.yaml")), over, &named);
+    let scenario = scenario.unwrap_or_else(|error| panic!("{error}"));
+    let report = scenario.drill(1, SEEDS).unwrap();
+    (scenario, report)
+}
+
+#[test]
+fn every_recipe_passes_its_drill_and_says_where_its_figures_come_from() {
+    let names = names();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let (scenario, report) = drill(&name, str::to_owned);
+        assert_eq!(report.missed(), 0, "{report}");
+        assert!(scenario.is_sourced(), "{name}");
+        assert!(read(&format!("{name}.drill.yaml")).text.contains(&format!("config: {name}.yaml")), "{name}");
+    }
+}
+
+#[test]
+fn changing_any_number_of_a_recipe_by_a_factor_of_two_makes_its_drill_fail() {
+    let halves = NUMBERS.chunks(NUMBERS.len().div_ceil(2));
+    let passed: Vec<String> = std::thread::scope(|scope| {
+        let runs: Vec<_> =
+            halves.map(|half| scope.spawn(|| half.iter().filter_map(passes).collect::<Vec<_>>())).collect();
+        runs.into_iter().flat_map(|run| run.join().unwrap()).collect()
+    });
+    assert!(passed.is_empty(), "{}", passed.join("\n"));
+}
+
+/// The report of a changed recipe whose drill passes all the same.
+fn passes((name, written, changed): &(&str, &str, &str)) -> Option<String> {
+    let (_, report) = drill(name, |config| {
+        assert_eq!(config.matches(written).count(), 1, "{name}: {written}");
+        config.replace(written, changed)
+    });
+    (report.missed() == 0).then(|| format!("{name}: {changed}\n{report}"))
+}
+
+#[test]
+fn no_number_of_a_recipe_is_left_out() {
+    for name in names() {
+        let config = read(&format!("{name}.yaml")).text;
+        let lines = config.lines().map(|line| line.split('#').next().unwrap_or(line));
+        let rules = lines.filter(|line| !line.contains("base_url"));
+        let words: Vec<&str> = rules.flat_map(|line| line.split([' ', ',', '{', '}', '[', ']', '"'])).collect();
+        for number in words.iter().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
+            let is_tried = NUMBERS.iter().any(|(of, written, _)| *of == name && written.ends_with(number));
+            assert!(is_tried, "{name}: {number}");
+        }
+    }
+}
+
+#[test]
+fn every_recipe_is_in_the_documentation() {
+    let page = std::fs::read_to_string(folder().join("../../docs/DRILLS.md")).unwrap();
+    for name in names() {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+}
