@@ -9,7 +9,7 @@
 use crate::histogram::Histogram;
 use canon::Instant;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Odds of a hundred and fifty to one, where "as usual" already allows for half as long again: where the sum is a verdict.
@@ -42,13 +42,23 @@ pub(crate) struct Yardstick {
     floor: Duration,
     /// Samples before anything is known.
     known: u32,
+    /// And time since the first of them: of calls that began together the quick ones end first, and a busy target's
+    /// first twenty answers are its quickest.
+    learns: Duration,
 }
 
 /// First tokens: three times the median and at least a second is slow. Return below twice.
-pub(crate) const FIRST_TOKEN: Yardstick =
-    Yardstick { usual: 1.5, slow: 3.0, back: 2.0, floor: Duration::from_secs(1), known: 20 };
+pub(crate) const FIRST_TOKEN: Yardstick = Yardstick {
+    usual: 1.5,
+    slow: 3.0,
+    back: 2.0,
+    floor: Duration::from_secs(1),
+    known: 20,
+    learns: Duration::from_secs(30),
+};
 /// Time between two events of a stream: less than half of the speed is slow. Return above two thirds.
-pub(crate) const PACE: Yardstick = Yardstick { usual: 1.25, slow: 2.0, back: 1.5, floor: Duration::ZERO, known: 5 };
+pub(crate) const PACE: Yardstick =
+    Yardstick { usual: 1.25, slow: 2.0, back: 1.5, floor: Duration::ZERO, known: 5, learns: Duration::ZERO };
 
 /// The usual duration of one kind.
 #[derive(Debug)]
@@ -57,6 +67,8 @@ pub(crate) struct Baseline {
     /// Made with the first sample: most targets see two or three prompt sizes.
     histogram: OnceLock<Box<Histogram>>,
     fresh: AtomicU32,
+    /// When the first sample came: ms since the origin, plus one; zero = not yet.
+    begun: AtomicU64,
     /// µs; zero = not known yet.
     median: AtomicU32,
     /// Bits of an `f32`: standard deviation of the logarithm.
@@ -90,6 +102,7 @@ impl Baseline {
             yardstick,
             histogram: OnceLock::new(),
             fresh: AtomicU32::new(0),
+            begun: AtomicU64::new(0),
             median: AtomicU32::new(0),
             spread: AtomicU32::new(0),
             outlived: AtomicU32::new(0),
@@ -101,11 +114,16 @@ impl Baseline {
         let histogram = self.histogram.get_or_init(|| Box::new(Histogram::new()));
         histogram.record(duration, now);
         let fresh = self.fresh.fetch_add(1, Ordering::Relaxed) + 1;
+        let millis = u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let begun =
+            self.begun.compare_exchange(0, millis, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|known| known);
+        let begun = if begun == 0 { millis } else { begun };
         if fresh > EARLY && !fresh.is_multiple_of(REFRESH) {
             return;
         }
+        let learned = Duration::from_millis(millis.saturating_sub(begun));
         let shape = histogram.shape(now);
-        if shape.count < self.yardstick.known {
+        if shape.count < self.yardstick.known || learned < self.yardstick.learns {
             return;
         }
         let spread = (shape.upper.as_secs_f64() / shape.median.as_secs_f64().max(f64::MIN_POSITIVE)).ln();
@@ -149,6 +167,7 @@ impl Baseline {
             histogram.clear();
         }
         self.fresh.store(0, Ordering::Relaxed);
+        self.begun.store(0, Ordering::Relaxed);
         self.median.store(0, Ordering::Relaxed);
     }
 }
@@ -218,8 +237,9 @@ mod tests {
     fn nothing_is_usual_until_enough_was_seen() {
         let baseline = Baseline::new(FIRST_TOKEN);
         (0..19).for_each(|_| baseline.record(secs(2.0), at(1.0)));
-        assert!(baseline.usual().is_none());
-        baseline.record(secs(2.0), at(1.0));
+        baseline.record(secs(2.0), at(30.9));
+        assert!(baseline.usual().is_none(), "the first answers of a busy target are its quickest");
+        baseline.record(secs(2.0), at(31.0));
         assert!((baseline.usual().unwrap().median.as_secs_f64() - 2.0).abs() < 0.13);
         baseline.forget();
         assert!(baseline.usual().is_none());
@@ -248,7 +268,7 @@ mod tests {
     #[test]
     fn below_a_second_no_first_token_is_slow() {
         let baseline = Baseline::new(FIRST_TOKEN);
-        (0..30).for_each(|_| baseline.record(secs(0.1), at(1.0)));
+        (0..60).for_each(|i| baseline.record(secs(0.1), at(f64::from(i))));
         let usual = baseline.usual().unwrap();
         assert!(usual.evidence(secs(0.9)) < 0.0 && usual.evidence_of_waiting(secs(0.9)).abs() < f64::EPSILON);
         assert!(usual.evidence(secs(1.1)) > 0.0);
@@ -259,7 +279,7 @@ mod tests {
     #[test]
     fn the_way_back_is_shorter_than_the_way_out() {
         let baseline = Baseline::new(FIRST_TOKEN);
-        (0..30).for_each(|_| baseline.record(secs(2.0), at(1.0)));
+        (0..60).for_each(|i| baseline.record(secs(2.0), at(f64::from(i))));
         let usual = baseline.usual().unwrap();
         assert!(usual.is_back(secs(3.8)) && !usual.is_back(secs(4.5)));
         assert!(usual.evidence(secs(3.8)) < 0.0, "what is back does not count as slow");

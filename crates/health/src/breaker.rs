@@ -16,8 +16,9 @@
 //! token: counting at completion would delay protection by a whole answer.
 //!
 //! The rest doubles with every trip and every failed probe and loses one doubling per minute of healthy service; one
-//! success does not reset it, or a flapping target would be let in at full speed each time. Its jitter is drawn once an
-//! outage, so that replicas do not probe in step and yet each rest is truly twice the one before. A trip also adds to a flap
+//! success does not reset it, or a flapping target would be let in at full speed each time. Jitter keeps
+//! replicas from probing in step; until the longest rest is reached it never makes a rest shorter than twice the one
+//! before. A trip also adds to a flap
 //! penalty with a half-life; a failed probe does not, as it is the same outage still.
 //!
 //! A verdict belongs to the epoch its call started in: calls from before a trip say nothing about the target after it.
@@ -127,8 +128,8 @@ pub(crate) struct Breaker {
     /// The latest three started calls that have a verdict, and whether it was a first-token timeout.
     latest: [Option<(u64, bool)>; 3],
     doublings: u32,
-    /// Which part of a rest is rested, half at least; drawn with the first rest of an outage.
-    jitter: f64,
+    /// The latest rest as it was drawn.
+    rested: Duration,
     decayed: Instant,
     penalty: f64,
     penalty_at: Instant,
@@ -149,7 +150,7 @@ impl Breaker {
             latest_ends: Latest::default(),
             latest: [None; 3],
             doublings: 0,
-            jitter: 1.0,
+            rested: Duration::ZERO,
             decayed: Instant::ORIGIN,
             penalty: 0.0,
             penalty_at: Instant::ORIGIN,
@@ -306,11 +307,11 @@ impl Breaker {
 
     /// The length of the next rest, with equal jitter.
     fn rest(&mut self) -> Duration {
-        if self.doublings == 0 {
-            self.jitter = 0.5 + self.rng.f64() / 2.0;
-        }
-        let rest = self.settings.rest.saturating_mul(1 << self.doublings.min(30)).min(self.settings.rest_cap);
-        rest.mul_f64(self.jitter)
+        let rest = self.settings.rest.saturating_mul(1 << self.doublings.min(30));
+        let drawn = rest.min(self.settings.rest_cap).mul_f64(0.5 + self.rng.f64() / 2.0);
+        let doubles = self.doublings > 0 && rest < self.settings.rest_cap;
+        self.rested = if doubles { drawn.max(self.rested * 2).min(rest) } else { drawn };
+        self.rested
     }
 
     fn probe_succeeded(&mut self, successes: u32, probe: Option<u64>, now: Instant) {

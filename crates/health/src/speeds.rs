@@ -77,20 +77,24 @@ impl Speeds {
     /// The verdict of the latest calls, those that wait included.
     pub(crate) fn slowness(&self, now: Instant) -> Option<Slowness> {
         let (mut outlived, mut most) = (0, 0.0);
-        for (_, seen) in self.recent.calls(now) {
+        let (mut oldest, mut well) = (u64::MAX, 0);
+        for (began, seen) in self.recent.calls(now) {
             match seen {
                 Seen::Waits { size, age } => match self.lateness(size, age) {
                     Lateness::InTime => {}
                     Lateness::Late => most += ONE_VOICE,
                     Lateness::Outlived => {
                         outlived += 1;
+                        oldest = oldest.min(began);
                         most += ONE_VOICE;
                     }
                 },
-                Seen::Said(said) => most += said.max(0.0),
+                Seen::Said(said) if said < 0.0 => well = well.max(began),
+                Seen::Said(said) => most += said,
             }
         }
-        if outlived > 0 && outlived >= self.recent.waiting() {
+        // One straggler is no hang where calls that began after it were answered.
+        if outlived > 0 && outlived >= self.recent.waiting() && well < oldest {
             return Some(Slowness::Outlived);
         }
         // Logarithms only when they could make a verdict.

@@ -132,7 +132,8 @@ impl Machine {
             }
             return Err(NotStarted::Passed);
         }
-        if self.facts.needs.streamed {
+        // The first content of a rescue is the first that goes on from what was shown: no usual first token.
+        if self.facts.needs.streamed && !order.is_rescue {
             permit.awaits_first_token(self.facts.needs.estimated_tokens);
         }
         if self.records.is_empty() && !self.facts.is_callers_retry {

@@ -86,7 +86,7 @@ fn three_times_the_first_token_costs_the_rank_within_seconds_and_half_as_long_ag
 #[test]
 fn calls_that_all_outlive_the_usual_answer_cost_the_rank_before_any_of_them_ends() {
     let target = target();
-    (0..30).for_each(|i| answer(&target, 500, f64::from(i), 2.0));
+    (0..40).for_each(|i| answer(&target, 500, f64::from(i), 2.0));
     let _hung = start(&target, 500, 100.0);
     assert!(!target.standing(at(105.0)).slow, "three times the median is not over");
     assert!(target.standing(at(107.0)).slow);
