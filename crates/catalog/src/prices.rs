@@ -111,6 +111,11 @@ impl Moment {
         Self { seconds }
     }
 
+    /// Seconds since the Unix epoch.
+    pub fn unix(self) -> u64 {
+        self.seconds
+    }
+
     /// `2026-11-21T09:30` in UTC, with a space for the `T` if you like.
     pub fn parse(text: &str) -> Option<Self> {
         let (date, time) = text.trim().trim_end_matches('Z').split_once(['T', ' '])?;

@@ -11,6 +11,7 @@ mod raw;
 mod reuse;
 mod rulebook;
 mod snapshot;
+mod strategy;
 mod units;
 
 pub use error::ConfigError;

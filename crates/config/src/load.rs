@@ -4,18 +4,18 @@ use crate::error::ConfigError;
 use crate::price::{self, RawGuards};
 use crate::quality;
 use crate::raw::{
-    Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawStrategy,
-    RawTarget,
+    Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawTarget,
 };
 use crate::raw::{RawHealth, RawTimeouts};
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::rulebook::{self, Checked};
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
+use crate::strategy::{self, RawQuality};
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Prices, Provider, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    ClassPolicy, Evaluate, FaultProfile, Guards, Ledger, ModelSettings, OnFault, ProbeMode, Rescue, Step, Strategy,
+    ClassPolicy, Evaluate, FaultProfile, Guards, Ledger, ModelSettings, OnFault, ProbeMode, Quality, Rescue, Step,
     Timeouts,
 };
 use sha2::{Digest, Sha256};
@@ -269,10 +269,13 @@ impl Build<'_> {
         }
         self.check_on(name, raw)?;
         let settings = ModelSettings {
-            strategy: match raw.strategy {
-                RawStrategy::Priority => Strategy::Priority,
-                RawStrategy::Weighted => Strategy::Weighted,
-            },
+            strategy: strategy::strategy(raw.strategy)
+                .map_err(|message| self.at(&["models", name, "strategy"], &message))?,
+            min_quality: raw
+                .min_quality
+                .map(strategy::quality)
+                .transpose()
+                .map_err(|message| self.at(&["models", name, "min_quality"], &message))?,
             timeouts: timeouts(&raw.timeouts, defaults.timeouts),
             on: on_fault(raw),
             profile: match raw.profile {
@@ -293,10 +296,11 @@ impl Build<'_> {
         let guards = self.guards(&path, guards)?;
         let mut targets = Vec::new();
         let mut ids = HashSet::new();
-        for (i, target) in raw.targets.iter().enumerate() {
+        for (i, written) in raw.targets.iter().enumerate() {
             let index = i.to_string();
-            let mut target = self.target(snapshot, &["models", name, "targets", &index], target)?;
+            let mut target = self.target(snapshot, &["models", name, "targets", &index], written)?;
             target.guards = price::over(target.guards, guards);
+            target.quality = self.quality(&["models", name, "targets", &index], written, raw.task.as_deref())?;
             if let Some(spend) = target.guards.spend {
                 target.ledger.spending.watch(spend.window);
             }
@@ -308,6 +312,7 @@ impl Build<'_> {
             }
             targets.push(Arc::new(target));
         }
+        self.check_quality(name, raw, &settings, &targets)?;
         snapshot.add(name, settings, self.reuse(name, raw, defaults)?, targets);
         Ok(())
     }
@@ -419,6 +424,41 @@ impl Build<'_> {
             );
         }
         Ok(target)
+    }
+
+    fn quality(&self, path: &[&str], raw: &RawTarget, task: Option<&str>) -> Result<Option<Quality>, ConfigError> {
+        let RawTarget::Full(full) = raw else { return Ok(None) };
+        let Some(quality) = &full.quality else { return Ok(None) };
+        strategy::quality_for(quality, task).map_err(|message| {
+            let path: Vec<&str> = path.iter().copied().chain(["quality"]).collect();
+            self.at(&path, &message)
+        })
+    }
+
+    /// A floor nobody reaches, and a task nobody is rated for, can only be mistakes.
+    fn check_quality(
+        &self,
+        name: &str,
+        raw: &RawModel,
+        settings: &ModelSettings,
+        targets: &[Arc<routing::Target>],
+    ) -> Result<(), ConfigError> {
+        if let Some(floor) = settings.min_quality
+            && !targets.iter().any(|target| target.quality.is_some_and(|quality| quality >= floor))
+        {
+            let message = format!("no target is known to reach {floor}: state a `quality`, or take the floor out");
+            return Err(self.at(&["models", name, "min_quality"], &message));
+        }
+        let is_rated = |target: &RawTarget| match target {
+            RawTarget::Full(full) => matches!(full.quality, Some(RawQuality::ByTask(_))),
+            RawTarget::Name(_) => false,
+        };
+        if raw.task.is_some() && !raw.targets.iter().any(is_rated) {
+            let message =
+                "no target states its quality by task: expected `quality: { TASK: 0.8 }` at one, or no `task`";
+            return Err(self.at(&["models", name, "task"], message));
+        }
+        Ok(())
     }
 
     fn guards(&self, of: &[&str], raw: RawGuards) -> Result<Guards, ConfigError> {

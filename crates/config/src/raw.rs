@@ -6,6 +6,7 @@ use crate::price::{RawMaxPrice, RawSpend};
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::rulebook::RawRule;
+use crate::strategy::{RawQuality, RawStrategy};
 use crate::units::{Size, Span};
 use catalog::{Prices, Ratio, RawProvider};
 use routing::{Across, Hold, RescueMode};
@@ -56,8 +57,12 @@ pub struct Raw {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModel {
-    /// In which order targets are tried.
+    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`.
     pub strategy: RawStrategy,
+    /// What the model is for: chooses among the qualities its targets state by task.
+    pub task: Option<String>,
+    /// How good a target must be, from 0 to 1; a target of unknown quality is not good enough for any floor.
+    pub min_quality: Option<f64>,
     /// `provider/model`, or a mapping with options.
     pub targets: Vec<RawTarget>,
     /// What any target may cost, the first included: dollars a request, or `{ request, input, output }`, of which the
@@ -92,17 +97,6 @@ pub struct RawModel {
     pub when_exhausted: Option<Vec<RawWhenExhausted>>,
     /// The queue of this model.
     pub queue: RawQueue,
-}
-
-/// In which order targets are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RawStrategy {
-    /// As written.
-    #[default]
-    Priority,
-    /// By weight.
-    Weighted,
 }
 
 /// Stop on more faults than usual, or not.
@@ -202,6 +196,8 @@ pub struct RawFullTarget {
     pub region: Option<String>,
     /// What it costs, where the catalogue does not know it or you pay something else.
     pub prices: Option<Prices>,
+    /// How good it is, from 0 to 1: a number, or one for each task, `{ chat: 0.8, code: 0.6 }`.
+    pub quality: Option<RawQuality>,
     /// What it may cost, instead of what the model says.
     pub max_price: Option<RawMaxPrice>,
     /// What it may cost as a fallback of what the primary does, instead of what the model says.

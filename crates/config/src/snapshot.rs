@@ -303,6 +303,7 @@ impl Snapshot {
         };
         Some(Target {
             health: self.health.target(&id, &self.breaker),
+            quality: None,
             guards: Guards::default(),
             ledger: self.ledger.target(&id),
             tally: self.tallies.get(&id).cloned(),

@@ -5,6 +5,7 @@
 use catalog::{Catalog, Moment, Rate, Ratio, Usd};
 use config::{Environment, Loader, Snapshot};
 use health::Health;
+use routing::{Balance, Quality, SpeedBy, Strategy};
 use std::sync::Arc;
 
 fn load_with(source: &str, environment: &[(&str, &str)], health: &Arc<Health>) -> Result<Snapshot, String> {
@@ -37,7 +38,7 @@ fn the_example_configuration_is_valid() {
         [("OPENAI_API_KEY", "a"), ("ANTHROPIC_API_KEY", "b"), ("DEEPSEEK_API_KEY", "c"), ("SUPPORT_BOT_KEY", "d")];
     let snapshot = load_with(example, &environment, &Arc::new(Health::new(1))).unwrap();
     let names: Vec<_> = snapshot.models().map(|m| m.name.clone()).collect();
-    assert_eq!(names, ["canary", "primary-chat"]);
+    assert_eq!(names, ["bulk", "canary", "primary-chat"]);
     assert_eq!(snapshot.resolve("primary-chat").unwrap().targets[1].id, "anthropic/claude-sonnet-5");
 }
 
@@ -381,5 +382,61 @@ fn a_guard_that_guards_nothing_is_refused_at_its_line() {
             error.contains(said) && error.contains("mainstay.yaml:9") || error.contains("line 9"),
             "{line}: {error}"
         );
+    }
+}
+
+#[test]
+fn a_strategy_is_a_name_or_has_options() {
+    let of = |strategy: &str| {
+        let source = format!("{OPENAI}models:\n  chat:\n    strategy: {strategy}\n    targets: [openai/m]\n");
+        load(&source).unwrap().resolve("chat").unwrap().settings.strategy
+    };
+    assert_eq!(of("cheapest"), Strategy::Cheapest);
+    assert_eq!(of("fastest"), Strategy::Fastest(SpeedBy::FirstToken));
+    assert_eq!(of("{ fastest: { by: throughput } }"), Strategy::Fastest(SpeedBy::Throughput));
+    assert_eq!(of("balanced"), Strategy::Balanced(Balance { price: 1, speed: 1, reliability: 1, quality: 1 }));
+    let balance = Balance { price: 3, speed: 0, reliability: 1, quality: 1 };
+    assert_eq!(of("{ balanced: { price: 3, speed: 0 } }"), Strategy::Balanced(balance));
+}
+
+#[test]
+fn a_quality_is_of_the_model_s_task_and_unknown_where_nobody_states_it() {
+    let source = format!(
+        "{OPENAI}models:\n  chat:\n    task: chat\n    min_quality: 0.7\n    targets:\n      - {{ target: openai/m, quality: {{ chat: \
+         0.8, code: 0.2 }} }}\n      - {{ target: openai/n, quality: 0.75 }}\n      - {{ target: openai/o, quality: {{ code: 1 }} }}\n      \
+         - openai/p\n"
+    );
+    let model = load(&source).unwrap().resolve("chat").unwrap();
+    let qualities: Vec<_> = model.targets.iter().map(|target| target.quality).collect();
+    assert_eq!(qualities, [Quality::new(0.8), Quality::new(0.75), None, None]);
+    assert_eq!(model.settings.min_quality, Quality::new(0.7));
+}
+
+#[test]
+fn a_strategy_and_a_quality_that_mean_nothing_are_refused_at_their_line() {
+    for (line, said) in [
+        ("strategy: cheepest", "cheapest"),
+        ("strategy: { quickest: {} }", "fastest"),
+        ("strategy: { fastest: { by: luck } }", "first_token"),
+        ("strategy: {}", "one of `fastest` and `balanced`"),
+        ("strategy: { balanced: { price: 0, speed: 0, reliability: 0, quality: 0 } }", "nothing counts"),
+        ("min_quality: 1.5", "expected 0 to 1"),
+        ("min_quality: 0.9", "no target is known to reach 0.9"),
+        ("task: chat", "no target states its quality by task"),
+    ] {
+        let error = refused(&format!(
+            "{OPENAI}models:\n  chat:\n    {line}\n    targets:\n      - {{ target: openai/m, quality: 0.8 }}\n"
+        ));
+        let is_there = error.contains("mainstay.yaml:5") || error.contains("line 5");
+        assert!(error.contains(said) && is_there, "{line}: {error}");
+    }
+    for (quality, said) in
+        [("{ chat: 0.8 }", "the model has none"), ("2", "expected 0 to 1"), ("good", "a number from 0 to 1")]
+    {
+        let error = refused(&format!(
+            "{OPENAI}models:\n  chat:\n    targets:\n      - target: openai/m\n        quality: {quality}\n"
+        ));
+        let is_there = error.contains("mainstay.yaml:7") || error.contains("line 7");
+        assert!(error.contains(said) && is_there, "{quality}: {error}");
     }
 }

@@ -51,16 +51,18 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
         Some(file) => read_request(file, &options.dialect, &options.model)?,
         None => (Needs::default(), Labels::default()),
     };
-    let needs = Needs { asked_at: Some(asked_at(options.at.as_deref())?), ..needs };
+    let at = asked_at(options.at.as_deref())?;
+    let needs = Needs { asked_at: Some(at), ..needs };
     let asked = Asked(labels);
     let request = needs.for_rules(&model, Some(&options.dialect), &asked);
-    let moment = rules::Moment { now: Instant::ORIGIN, unix_seconds: Some(gateway::clock::unix_seconds()) };
+    let moment = rules::Moment { now: Instant::ORIGIN, unix_seconds: i64::try_from(at.unix()).ok() };
     let told = model.tell_rules(&needs, &request, moment);
     let mut rng = fastrand::Rng::with_seed(0);
     let ruling = model.rule(&needs, &request, moment, &mut rng);
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
-    say(&format!("{plan}{others}{}", price_lists(&model, &needs)))
+    let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
+    say(&format!("{plan}{reversal}{others}{}", price_lists(&model, &needs)))
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {

@@ -1,9 +1,10 @@
 //! What routing has learned of money: how long answers are, how much of a prompt is read from a cache, and what a target
-//! has cost.
+//! has cost; and how quick it is.
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 
 use crate::Spending;
+use crate::speed::{Speed, Usual};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,26 +28,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Ledger {
     targets: Mutex<HashMap<String, Arc<TargetLedger>>>,
     models: Mutex<HashMap<String, Arc<ModelLedger>>>,
+    usual: Arc<Usual>,
 }
 
 impl Ledger {
     /// What is known of a target, by its id.
     pub fn target(&self, id: &str) -> Arc<TargetLedger> {
-        get_or_default(&self.targets, id)
+        let fresh = || TargetLedger { speed: Speed::beside(self.usual.clone()), ..TargetLedger::default() };
+        get_or(&self.targets, id, fresh)
     }
 
     /// What is known of a logical model, by its name.
     pub fn model(&self, name: &str) -> Arc<ModelLedger> {
-        get_or_default(&self.models, name)
+        get_or(&self.models, name, ModelLedger::default)
     }
 }
 
-fn get_or_default<T: Default>(map: &Mutex<HashMap<String, Arc<T>>>, id: &str) -> Arc<T> {
+fn get_or<T>(map: &Mutex<HashMap<String, Arc<T>>>, id: &str, fresh: impl FnOnce() -> T) -> Arc<T> {
     let mut map = lock(map);
     if let Some(known) = map.get(id) {
         return Arc::clone(known);
     }
-    let fresh = Arc::new(T::default());
+    let fresh = Arc::new(fresh());
     map.insert(id.to_owned(), Arc::clone(&fresh));
     fresh
 }
@@ -96,6 +99,8 @@ impl ModelLedger {
 #[derive(Debug, Default)]
 pub struct TargetLedger {
     cached_per_mille: Mean,
+    /// How quick it is beside others.
+    pub(crate) speed: Speed,
     /// What it has cost lately.
     pub spending: Arc<Spending>,
 }

@@ -11,12 +11,14 @@ mod guard;
 mod labels;
 mod ledger;
 mod machine;
+mod merit;
 mod model;
 mod needs;
 mod plan;
 mod price;
 mod quality;
 mod ruled;
+mod speed;
 mod spend;
 mod strategy;
 
@@ -27,6 +29,7 @@ pub use machine::{
     Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
     Start, TranscriptCursor,
 };
+pub use merit::{Balance, Quality, Score, SpeedBy};
 pub use model::{
     Across, ClassPolicy, Credential, FaultProfile, Hold, Model, ModelSettings, OnFault, ProbeMode, Rescue, RescueMode,
     Step, Strategy, Target, Timeouts,

@@ -1,7 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
-use crate::{Checks, Evaluate, Guards, ModelLedger, ModelRules, TargetLedger};
+use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, SpeedBy, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -48,6 +48,8 @@ pub struct Target {
     pub health: Arc<TargetHealth>,
     /// The evidence about its provider.
     pub provider_health: Arc<ProviderHealth>,
+    /// How good it is at the model's task; `None` = unknown.
+    pub quality: Option<Quality>,
     /// What it may cost.
     pub guards: Guards,
     /// What it has cost.
@@ -57,14 +59,32 @@ pub struct Target {
 }
 
 /// The order of candidates; each has a file in `strategy/` and a line in its registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strategy {
     /// As written; health decides who is skipped or demoted.
     #[default]
     Priority,
     /// By weight.
     Weighted,
+    /// By the estimated price of the request.
+    Cheapest,
+    /// By speed.
+    Fastest(SpeedBy),
+    /// By the weighted mean of price, speed, reliability and quality.
+    Balanced(Balance),
+}
+
+impl Strategy {
+    /// The name in configuration and `explain`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Priority => "priority",
+            Self::Weighted => "weighted",
+            Self::Cheapest => "cheapest",
+            Self::Fastest(_) => "fastest",
+            Self::Balanced(_) => "balanced",
+        }
+    }
 }
 
 /// Limits of the phases; `None` = learned from the target's own traffic, or no limit for `attempt` and `deadline`.
@@ -220,6 +240,8 @@ pub struct Rescue {
 pub struct ModelSettings {
     /// The order.
     pub strategy: Strategy,
+    /// What targets must be as good as; `None` = nothing.
+    pub min_quality: Option<Quality>,
     /// The limits.
     pub timeouts: Timeouts,
     /// Next steps by class.
@@ -244,6 +266,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
+            min_quality: None,
             timeouts: Timeouts::default(),
             on: OnFault::default(),
             profile: FaultProfile::default(),

@@ -1,5 +1,6 @@
 //! What a request needs of a target, as far as the head scan tells.
 
+use crate::speed::Class;
 use catalog::Moment;
 use dialect::scan::Scan;
 
@@ -31,6 +32,13 @@ pub struct Needs {
     /// is known, and the prices are those of any.
     #[serde(skip)]
     pub asked_at: Option<Moment>,
+}
+
+impl Needs {
+    /// What its answers are compared with.
+    pub(crate) fn class(&self) -> Class {
+        Class::of(self.estimated_tokens, self.streamed)
+    }
 }
 
 impl From<&Scan> for Needs {

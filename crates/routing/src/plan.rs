@@ -3,8 +3,9 @@
 //! Health is read here and taken in the machine: a plan reserves nothing, so that `explain` can print one without
 //! changing anything.
 
+use crate::merit::Merits;
 use crate::price::{Estimate, estimate};
-use crate::{AppliedRule, Model, Needs, SpendLimit, Strategy, filter, guard, ruled, strategy};
+use crate::{AppliedRule, Model, Needs, Quality, Score, SpendLimit, Strategy, filter, guard, ruled, strategy};
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
 use health::{BreakerStanding, ParkReason, Standing};
@@ -27,6 +28,13 @@ pub enum ExclusionReason {
         window: u64,
         /// Tokens the request is estimated at.
         estimated: u64,
+    },
+    /// It is not as good as the model's targets have to be.
+    BelowQuality {
+        /// What it is; `None` = unknown, which no floor takes.
+        quality: Option<Quality>,
+        /// What they have to be.
+        floor: Quality,
     },
     /// The breaker rests.
     BreakerOpen {
@@ -103,6 +111,7 @@ impl ExclusionReason {
         match self {
             Self::Lacks { .. } => "lacks_capability",
             Self::WindowTooSmall { .. } => "context_window",
+            Self::BelowQuality { .. } => "min_quality",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::ProbeInFlight | Self::AwaitsProbe => "half_open",
             Self::ModelMissing { .. } | Self::Parked { reason: ParkReason::NotEntitled, .. } => "model_missing",
@@ -124,6 +133,7 @@ impl ExclusionReason {
             Self::BreakerOpen { until } | Self::ModelMissing { until } | Self::Parked { until, .. } => Some(*until),
             Self::Lacks { .. }
             | Self::WindowTooSmall { .. }
+            | Self::BelowQuality { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
             | Self::NoCredential
@@ -139,7 +149,7 @@ impl ExclusionReason {
     /// Whether the request itself, not health, excludes the target.
     pub fn is_incapable(&self) -> bool {
         match self {
-            Self::Lacks { .. } | Self::WindowTooSmall { .. } => true,
+            Self::Lacks { .. } | Self::WindowTooSmall { .. } | Self::BelowQuality { .. } => true,
             Self::Rule { of_request } => *of_request,
             Self::BreakerOpen { .. }
             | Self::ProbeInFlight
@@ -165,6 +175,7 @@ impl ExclusionReason {
             | Self::Spent { .. } => true,
             Self::Lacks { .. }
             | Self::WindowTooSmall { .. }
+            | Self::BelowQuality { .. }
             | Self::BreakerOpen { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
@@ -183,6 +194,10 @@ impl ExclusionReason {
             Self::WindowTooSmall { window, estimated } => {
                 format!("context window of {window} tokens is smaller than the estimated prompt of {estimated}")
             }
+            Self::BelowQuality { quality: Some(quality), floor } => {
+                format!("quality of {quality} is below the floor of {floor}")
+            }
+            Self::BelowQuality { quality: None, floor } => format!("quality is unknown, and the floor is {floor}"),
             Self::BreakerOpen { until } => format!("breaker open, probed in {}", in_seconds(until)),
             Self::ProbeInFlight => "half-open, a probe is in flight".to_owned(),
             Self::AwaitsProbe => "half-open, waits for a synthetic probe".to_owned(),
@@ -256,6 +271,8 @@ pub struct Candidate {
     pub demoted: Option<Demotion>,
     /// What the request is expected to cost there.
     pub estimate: Estimate,
+    /// What the strategy makes of it; `None` where it rates nobody.
+    pub score: Option<Score>,
 }
 
 /// A target that was left out.
@@ -321,7 +338,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     let mut excluded = Vec::new();
     let mut capable = Vec::new();
     for (index, target) in model.targets.iter().enumerate() {
-        match filter::incapable(target, needs) {
+        match filter::incapable(target, needs).or_else(|| filter::below_floor(model, target)) {
             None => capable.push(index),
             Some(reason) => excluded.push(Exclusion::new(index, &target.id, reason)),
         }
@@ -331,6 +348,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     }
 
     let sifted = ruling.sift(&capable);
+    let speed_by = strategy::speed_by(model.settings.strategy);
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = Vec::with_capacity(capable.len());
     for &index in &capable {
@@ -357,10 +375,12 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             standing,
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
+            merits: Merits::of(target, needs, &estimate, speed_by, now),
+            score: None,
         });
         estimates.push((index, estimate));
     }
-    let mut ordered = strategy::order(model.settings.strategy, &entrants, rng);
+    let mut ordered = strategy::order(model.settings.strategy, &mut entrants, rng);
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
@@ -381,6 +401,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
                 same_model_as_primary: primary_model == Some(&target.same_model),
                 demoted: placed.demoted,
                 estimate: estimate_of(placed.target)?,
+                score: placed.score,
             })
         })
         .collect();
@@ -443,6 +464,16 @@ impl Plan {
         self.excluded.iter().any(|exclusion| exclusion.target == target && bars(&exclusion.reason))
     }
 
+    /// What would have to change for the second candidate to stand before the first; `None` where the strategy rates
+    /// nobody, or where health or a rule had a say.
+    pub fn reversal(&self, model: &Model) -> Option<String> {
+        let [first, second, ..] = self.candidates.as_slice() else { return None };
+        if first.demoted.is_some() || second.demoted.is_some() || !self.rules.is_empty() {
+            return None;
+        }
+        Score::reversal(model, (&first.id, first.score?), (&second.id, second.score?))
+    }
+
     /// Why the primary is not the first candidate, as a short code; `None` when it is, or when there is no primary.
     pub fn diversion(&self) -> Option<&'static str> {
         let primary = self.primary?;
@@ -463,7 +494,7 @@ impl Plan {
 /// As `explain` prints it.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({})", self.model, strategy_name(self.strategy))?;
+        writeln!(f, "{} ({})", self.model, self.strategy.as_str())?;
         for (rank, candidate) in self.candidates.iter().enumerate() {
             let role = if candidate.is_primary { ", primary" } else { "" };
             let standing = standing_text(&candidate.standing);
@@ -471,6 +502,9 @@ impl fmt::Display for Plan {
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,
+            }
+            if let Some(score) = candidate.score.map(|score| score.to_string()).filter(|text| !text.is_empty()) {
+                writeln!(f, "     {score}")?;
             }
         }
         if self.candidates.is_empty() {
@@ -507,7 +541,7 @@ impl serde::Serialize for Plan {
         #[derive(serde::Serialize)]
         struct View<'a> {
             model: &'a str,
-            strategy: Strategy,
+            strategy: &'static str,
             candidates: Vec<CandidateView<'a>>,
             excluded: Vec<ExclusionView<'a>>,
             #[serde(skip_serializing_if = "<[AppliedRule]>::is_empty")]
@@ -515,7 +549,7 @@ impl serde::Serialize for Plan {
         }
         View {
             model: &self.model,
-            strategy: self.strategy,
+            strategy: self.strategy.as_str(),
             candidates: self
                 .candidates
                 .iter()
@@ -539,13 +573,6 @@ impl serde::Serialize for Plan {
             rules: &self.rules,
         }
         .serialize(serializer)
-    }
-}
-
-fn strategy_name(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Priority => "priority",
-        Strategy::Weighted => "weighted",
     }
 }
 

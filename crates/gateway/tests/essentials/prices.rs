@@ -64,3 +64,32 @@ async fn a_request_nobody_may_serve_at_its_price_is_refused_without_asking_anybo
         assert!(world.primary.journal().is_empty() && world.fallback.journal().is_empty());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_cheapest_serves_and_is_no_fallback_wherever_it_is_written() {
+    let targets = "[{ target: primary/m-1, prices: { input: 2, output: 20 } }, \
+                    { target: fallback/m-2, prices: { input: 1, output: 10 } }]";
+    let world = Plan { targets, ..Plan::default() }.model("strategy: cheapest").build();
+    let answer = world.hello().await;
+    assert_eq!(answer.header("x-mainstay-provider"), Some("fallback"));
+    assert_eq!((answer.header("x-mainstay-fallback"), answer.header("x-mainstay-reason")), (Some("0"), Some("none")));
+    world.break_fallback("unavailable_503");
+    let answer = world.hello().await;
+    assert_eq!(answer.header("x-mainstay-provider"), Some("primary"));
+    assert_eq!(answer.header("x-mainstay-reason"), Some("overloaded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_quicker_of_two_gets_nearly_everything_once_both_are_known() {
+    let world = Plan::default().model("strategy: fastest").build();
+    world.break_primary("slow_first_token:by=8s");
+    for _ in 0..40 {
+        assert_eq!(world.send(hello(DialectName::OpenaiChat, true)).await.status, 200);
+    }
+    world.primary.clear_journal();
+    for _ in 0..100 {
+        assert_eq!(world.send(hello(DialectName::OpenaiChat, true)).await.status, 200);
+    }
+    let asked = world.primary.journal().len();
+    assert!(asked <= 8, "{asked} of a hundred");
+}

@@ -130,6 +130,23 @@ fn explain_says_which_rules_hold_and_why_the_others_do_not() {
 }
 
 #[test]
+fn explain_shows_scores_and_what_would_turn_the_order_round() {
+    let folder = folder();
+    let yaml = CAPABLE
+        .replace("{ id: small, context_window: 1000 }", "{ id: small, prices: { input: 1, output: 2 } }")
+        .replace("{ id: blind, capabilities: { images: false } }", "{ id: blind, prices: { input: 1, output: 1 } }")
+        .replace("  chat:\n", "  chat:\n    strategy: { balanced: { speed: 0, reliability: 0 } }\n")
+        .replace(
+            "[a/small, a/blind, a/able]",
+            "[{ target: a/small, quality: 0.9 }, { target: a/blind, quality: 0.8 }]",
+        );
+    std::fs::write(folder.join("mainstay.yaml"), yaml).unwrap();
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    assert!(said.contains("1. a/blind") && said.contains("score 0.900 = price 1.000"), "{said}");
+    assert!(said.contains("a/small comes first when its price rises from 0.500 to 0.900"), "{said}");
+}
+
+#[test]
 fn explain_of_an_unknown_model_says_what_there_is() {
     let folder = folder();
     std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();

@@ -34,6 +34,7 @@ pub use types::{
 
 use crate::{Model, Plan};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
+use health::{Lesson, lesson};
 use record::{Record, Running, Track};
 use rules::{SameOnce, Then};
 use start::{NotStarted, Order};
@@ -293,11 +294,15 @@ impl Machine {
         let credential = running.credential;
         let hedge_was_paid = std::mem::take(&mut running.hedge_paid);
         self.refund_hedge(hedge_was_paid, now);
+        let is_streamed = self.facts.needs.streamed;
         if let Some(record) = self.record_mut(attempt)
             && record.first_content.is_none()
         {
             record.first_content = Some(now);
             record.last = now;
+            if is_streamed {
+                record.watch.answered(now);
+            }
         }
         self.answered(attempt, credential, now);
         if self.broken.is_some() {
@@ -319,6 +324,7 @@ impl Machine {
         running.permit.succeeded(now);
         if let Some(record) = self.record_mut(attempt) {
             record.last = now;
+            record.watch.succeeded(now);
             record.target.ended(credential, None, now);
         }
         self.answered(attempt, credential, now);
@@ -381,6 +387,9 @@ impl Machine {
             }
             Some(Phase::Connect | Phase::FirstToken | Phase::Response | Phase::Idle) | None => true,
         };
+        if is_to_blame && lesson(fault) == Lesson::Failure {
+            record.watch.failed(fault.retry_after, now);
+        }
         if is_to_blame {
             target.ended(running.credential, Some(fault), now);
             running.permit.failed(fault, now);

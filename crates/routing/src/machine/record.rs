@@ -1,6 +1,7 @@
 //! What the machine remembers of its attempts, and what it tells of them.
 
 use super::{AttemptId, Machine, Served};
+use crate::speed::Watch;
 use crate::spend::Reservation;
 use crate::{Target, price};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
@@ -70,6 +71,8 @@ pub(super) struct Record {
     pub(super) rescue: bool,
     /// Its share of what its target may cost.
     pub(super) reservation: Reservation,
+    /// Its answer is waited for.
+    pub(super) watch: Watch,
 }
 
 impl Record {
@@ -117,6 +120,8 @@ impl Machine {
         if let Some(served) = self.served.and_then(|attempt| self.record(attempt)) {
             served.reservation.settle(price::cost(&served.target, usage, &self.facts.needs), now);
             price::learn(&self.model, &served.target, usage, &self.facts.needs);
+            let since = served.first_content.unwrap_or(served.started);
+            served.target.ledger.speed.wrote(usage.output_tokens.unwrap_or(0), served.last.saturating_since(since));
         }
     }
 

@@ -4,6 +4,7 @@ use super::limits::{self, Circumstances};
 use super::record::{Record, Running, Track};
 use super::{Action, AttemptId, Machine, Pending, Start};
 use crate::filter::{usable_credential, waits_for};
+use crate::speed::Watch;
 use crate::{ExclusionReason, ProbeMode, Target, price};
 use canon::{FaultClass, Instant};
 use health::{BreakerStanding, ParkReason, StartKind};
@@ -159,6 +160,7 @@ impl Machine {
             fault: None,
             rescue: order.is_rescue,
             reservation: reservation.begun(),
+            watch: Watch::start(&target.ledger, self.facts.needs.class(), now),
         });
         let target_index = self.tracks.get(order.track).map_or(0, |track| track.target);
         Ok(Start { attempt, target_index, target, credential, limits, is_probe, hedge_at })

@@ -3,10 +3,14 @@
 //! A strategy orders twice with the same randomness: as full health would have it (that names the primary), and as
 //! health is. The two differ by health alone, so every difference is a diversion with a reason.
 
+mod balanced;
+mod cheapest;
+mod fastest;
 mod priority;
 mod weighted;
 
-use crate::{Demotion, Strategy};
+use crate::merit::Merits;
+use crate::{Demotion, Score, SpeedBy, Strategy};
 use health::Standing;
 
 /// A target that can serve the request, as a strategy sees it.
@@ -18,6 +22,10 @@ pub(crate) struct Entrant {
     /// Health allows it now.
     pub(crate) available: bool,
     pub(crate) provider_unreachable: bool,
+    /// What speaks for it, where the strategy asks for that.
+    pub(crate) merits: Merits,
+    /// What the strategy makes of it; `None` before it was asked, and where it rates nobody.
+    pub(crate) score: Option<Score>,
 }
 
 /// An entrant with its place.
@@ -26,6 +34,7 @@ pub(crate) struct Placed {
     pub(crate) target: usize,
     pub(crate) standing: Standing,
     pub(crate) demoted: Option<Demotion>,
+    pub(crate) score: Option<Score>,
 }
 
 /// What a strategy answers.
@@ -38,10 +47,31 @@ pub(crate) struct Ordered {
 }
 
 /// The registry.
-pub(crate) fn order(strategy: Strategy, entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
+pub(crate) fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
     match strategy {
         Strategy::Priority => priority::order(entrants, rng),
         Strategy::Weighted => weighted::order(entrants, rng),
+        Strategy::Cheapest => {
+            cheapest::rate(entrants);
+            cheapest::order(entrants, rng)
+        }
+        Strategy::Fastest(by) => {
+            fastest::rate(entrants, by);
+            fastest::order(entrants, rng)
+        }
+        Strategy::Balanced(weights) => {
+            balanced::rate(entrants, weights);
+            balanced::order(entrants, rng)
+        }
+    }
+}
+
+/// Which speed a strategy goes by; `None` = by none.
+pub(crate) fn speed_by(strategy: Strategy) -> Option<SpeedBy> {
+    match strategy {
+        Strategy::Priority | Strategy::Weighted | Strategy::Cheapest => None,
+        Strategy::Fastest(by) => Some(by),
+        Strategy::Balanced(_) => Some(SpeedBy::Total),
     }
 }
 

@@ -12,7 +12,8 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     let mut behind_next = Vec::new();
     let mut last = Vec::new();
     for entrant in entrants.iter().filter(|entrant| entrant.available) {
-        let place = |demoted| Placed { target: entrant.target, standing: entrant.standing, demoted };
+        let place =
+            |demoted| Placed { target: entrant.target, standing: entrant.standing, demoted, score: entrant.score };
         let outside_share = match entrant.standing.breaker {
             BreakerStanding::Ramping { share } => rng.f64() >= share,
             BreakerStanding::Closed
@@ -39,6 +40,7 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merit::Merits;
     use health::Standing;
 
     fn entrant(target: usize, breaker: BreakerStanding) -> Entrant {
@@ -48,6 +50,8 @@ mod tests {
             standing: Standing { breaker, degraded: false, slow: false },
             available: true,
             provider_unreachable: false,
+            merits: Merits::default(),
+            score: None,
         }
     }
 

@@ -12,16 +12,26 @@ use health::BreakerStanding;
 const SLOW_SHARE: f64 = 0.03;
 
 pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
+    order_by(entrants, |entrant| f64::from(entrant.weight), rng)
+}
+
+/// With other weights than those written.
+pub(super) fn order_by(entrants: &[Entrant], weight: impl Fn(&Entrant) -> f64, rng: &mut fastrand::Rng) -> Ordered {
+    let scaled = |entrant: &Entrant| weight(entrant) * share(entrant);
     let keys: Vec<f64> = entrants.iter().map(|_| -(1.0 - rng.f64()).ln()).collect();
-    let healthy =
-        sorted(entrants, &keys, |entrant| f64::from(entrant.weight)).iter().map(|entrant| entrant.target).collect();
+    let healthy = sorted(entrants, &keys, &weight).iter().map(|entrant| entrant.target).collect();
     let others = entrants.iter().any(|entrant| entrant.available && last_resort(entrant).is_none());
     // Any share of its own would let a flapper trip again and again.
     let weight_now = |entrant: &Entrant| if others && last_resort(entrant).is_some() { 0.0 } else { scaled(entrant) };
     let now = sorted(entrants, &keys, weight_now)
         .into_iter()
         .filter(|entrant| entrant.available)
-        .map(|entrant| Placed { target: entrant.target, standing: entrant.standing, demoted: demotion(entrant) })
+        .map(|entrant| Placed {
+            target: entrant.target,
+            standing: entrant.standing,
+            demoted: demotion(entrant),
+            score: entrant.score,
+        })
         .collect();
     Ordered { healthy, now }
 }
@@ -36,7 +46,8 @@ fn sorted<'a>(entrants: &'a [Entrant], keys: &[f64], weight: impl Fn(&Entrant) -
     by_key.into_iter().map(|(_, entrant)| entrant).collect()
 }
 
-fn scaled(entrant: &Entrant) -> f64 {
+/// What health leaves of a weight.
+fn share(entrant: &Entrant) -> f64 {
     let share = match entrant.standing.breaker {
         BreakerStanding::Ramping { share } => share,
         BreakerStanding::Closed
@@ -44,7 +55,7 @@ fn scaled(entrant: &Entrant) -> f64 {
         | BreakerStanding::Open { .. }
         | BreakerStanding::Off { .. } => 1.0,
     };
-    f64::from(entrant.weight) * share * if entrant.standing.slow { SLOW_SHARE } else { 1.0 }
+    share * if entrant.standing.slow { SLOW_SHARE } else { 1.0 }
 }
 
 fn demotion(entrant: &Entrant) -> Option<Demotion> {
@@ -60,6 +71,7 @@ fn demotion(entrant: &Entrant) -> Option<Demotion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merit::Merits;
     use health::Standing;
 
     fn entrants(weights: &[u32]) -> Vec<Entrant> {
@@ -72,6 +84,8 @@ mod tests {
                 standing: Standing { breaker: BreakerStanding::Closed, degraded: false, slow: false },
                 available: true,
                 provider_unreachable: false,
+                merits: Merits::default(),
+                score: None,
             })
             .collect()
     }

@@ -7,7 +7,7 @@ use catalog::{Prices, Rate, Ratio, Usd};
 use health::StartKind;
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
 use proptest::strategy::Strategy as Strategy_;
-use routing::{ExclusionReason, Guards, MaxPrice, Model, Needs, Plan, SpendLimit, Strategy, plan};
+use routing::{ExclusionReason, Guards, MaxPrice, Model, Needs, Plan, SpendLimit, plan};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -217,7 +217,7 @@ proptest! {
     #[test]
     fn a_plan_is_a_permutation_within_its_guards_and_follows_from_its_seed(
         specs in prop::collection::vec((any_prices(), any_guards(), 0_u32..4), 1..30),
-        strategy in prop::sample::select(vec![Strategy::Priority, Strategy::Weighted]),
+        strategy in prop::sample::select(crate::strategies::ALL.to_vec()),
         tokens in 0_u64..2_000,
         seed in any::<u64>(),
     ) {

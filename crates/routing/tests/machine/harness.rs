@@ -6,7 +6,7 @@ use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
     Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, OnFault,
-    Overtaken, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
+    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -60,12 +60,20 @@ pub(crate) struct Spec {
     pub(crate) weight: u32,
     pub(crate) facts: ModelFacts,
     pub(crate) guards: Guards,
+    pub(crate) quality: Option<Quality>,
     pub(crate) same_model: Option<&'static str>,
 }
 
 impl Default for Spec {
     fn default() -> Self {
-        Self { keys: 1, weight: 1, facts: ModelFacts::default(), guards: Guards::default(), same_model: None }
+        Self {
+            keys: 1,
+            weight: 1,
+            facts: ModelFacts::default(),
+            guards: Guards::default(),
+            quality: None,
+            same_model: None,
+        }
     }
 }
 
@@ -109,6 +117,7 @@ impl Pool {
                 same_model: spec.same_model.map_or_else(|| id.clone(), str::to_owned),
                 health: health.target(&id, &self.breaker),
                 provider_health: health.provider(&name),
+                quality: spec.quality,
                 guards: spec.guards,
                 ledger: ledger.target(&id),
                 tally: None,

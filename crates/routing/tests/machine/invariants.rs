@@ -9,7 +9,7 @@ use catalog::ModelFacts;
 use health::BreakerStanding;
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Strategy_;
-use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Step, Strategy};
+use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Step};
 
 fn any_class() -> impl Strategy_<Value = FaultClass> {
     prop::sample::select(FaultClass::ALL.to_vec())
@@ -39,6 +39,7 @@ fn any_spec() -> impl Strategy_<Value = Spec> {
         weight,
         facts: ModelFacts { context_window: window, prices, ..ModelFacts::default() },
         guards,
+        quality: None,
         same_model: same.then_some("same"),
     })
 }
@@ -48,16 +49,16 @@ fn any_pool() -> impl Strategy_<Value = Pool> {
     let policy = (any_class(), step, prop::option::of(0.0..3.0_f64), 0.0..0.5_f64);
     (
         prop::collection::vec(any_spec(), 1..5),
-        any::<bool>(),
+        0..crate::strategies::ALL.len(),
         any::<bool>(),
         prop::sample::select(vec![ProbeMode::Live, ProbeMode::Off, ProbeMode::Synthetic]),
         prop::collection::vec(policy, 0..4),
         any::<u64>(),
     )
-        .prop_map(|(specs, weighted, strict, probe, policies, seed)| {
+        .prop_map(|(specs, strategy, strict, probe, policies, seed)| {
             let mut pool = Pool::with(specs);
             pool.seed = seed;
-            pool.settings.strategy = if weighted { Strategy::Weighted } else { Strategy::Priority };
+            pool.settings.strategy = crate::strategies::ALL[strategy];
             pool.settings.profile = if strict { FaultProfile::Strict } else { FaultProfile::Default };
             pool.settings.probe = probe;
             for (class, step, max_wait, delay) in policies {

@@ -12,4 +12,5 @@ mod scenarios;
 mod slow;
 mod speed;
 mod storms;
+mod strategies;
 mod table;

@@ -1,0 +1,299 @@
+//! How quick and how reliable a target is beside others, for strategies that choose by it.
+//!
+//! Health compares a target with its own past; here targets are compared with each other. Each time to an answer is
+//! taken by its logarithm, relative to what answers to prompts of its size usually take over all targets, so that who
+//! gets the long prompts does not look slow for it. Calls that still wait count with their age as soon as that is above
+//! what is expected: a target that hangs says nothing, and that is what it is judged by.
+//!
+//! Everything is an atomic: a plan reads thirty targets, and an answer writes one.
+
+use crate::TargetLedger;
+use canon::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Weight of the latest sample: half of what is known is of the last three answers.
+const LATEST: f64 = 0.2;
+/// The same of the usual time over all targets, which has to stand still while targets are compared by it.
+const LATEST_USUAL: f64 = 0.02;
+/// The same of the share of answers: twenty of them make most of it.
+const LATEST_SUCCESS: f64 = 0.05;
+/// Calls watched at once; those beyond say nothing until they have answered.
+const WATCHED: usize = 8;
+/// A failure counts as an answer that took at least this long, or a target that fails at once would be the quickest.
+const FAILURE: Duration = Duration::from_secs(5);
+/// Fewer output tokens say nothing of a pace.
+const PACED: u64 = 8;
+/// Upper ends of prompt sizes in tokens, the last aside.
+const SIZES: [u64; 4] = [1_000, 8_000, 32_000, 128_000];
+/// Sizes of prompts whose answers are streamed, then of those whose answers come whole.
+const CLASSES: usize = 2 * (SIZES.len() + 1);
+/// Bits of a class beside the start of a call.
+const CLASS_BITS: u32 = 4;
+
+/// A moving mean. Mean (as bits of an `f32`) and count are one word, so that neither is read without the other.
+#[derive(Debug, Default)]
+struct Moving(AtomicU64);
+
+impl Moving {
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of noise needs no more than seven digits")]
+    fn add(&self, sample: f64, latest: f64) {
+        let next = |word: u64| {
+            let (mean, count) = Self::parts(word);
+            let share = latest.max(1.0 / f64::from(count.saturating_add(1)));
+            let mean = (mean + share * (sample - mean)) as f32;
+            Some(u64::from(mean.to_bits()) << 32 | u64::from(count.saturating_add(1)))
+        };
+        let _changed = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    fn parts(word: u64) -> (f64, u32) {
+        let low = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(0);
+        (f64::from(f32::from_bits(low(word >> 32))), low(word))
+    }
+
+    fn get(&self) -> Option<f64> {
+        let (mean, count) = Self::parts(self.0.load(Ordering::Relaxed));
+        (count > 0).then_some(mean)
+    }
+}
+
+/// What answers usually take over all targets, by size of the prompt: logarithms of seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Usual([Moving; CLASSES]);
+
+impl Usual {
+    fn of(&self, class: Class) -> Option<f64> {
+        self.0.get(class.index())?.get()
+    }
+}
+
+/// Prompts of a size and a kind of answer, which are compared with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Class(u8);
+
+impl Class {
+    /// The class of a prompt of so many tokens.
+    pub(crate) fn of(tokens: u64, streamed: bool) -> Self {
+        let size = SIZES.iter().filter(|end| tokens >= **end).count();
+        let index = if streamed { size } else { SIZES.len() + 1 + size };
+        Self(u8::try_from(index).unwrap_or(0))
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What is known of one target.
+#[derive(Debug, Default)]
+pub(crate) struct Speed {
+    usual: Arc<Usual>,
+    /// Logarithm of the time to the answer, relative to the usual one.
+    answer: Moving,
+    /// Logarithm of seconds a token of output.
+    pace: Moving,
+    success: Moving,
+    /// Start in µs and class of calls that wait; zero = free.
+    waiting: [AtomicU64; WATCHED],
+}
+
+/// What is expected of a target for one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Expected {
+    /// Seconds to the first token, or to the whole answer where it is not streamed; `None` = nobody knows.
+    pub(crate) answer: Option<f64>,
+    /// Seconds a token of output; `None` = nobody knows.
+    pub(crate) pace: Option<f64>,
+    /// Share of calls that are answered.
+    pub(crate) success: f64,
+}
+
+impl Speed {
+    pub(crate) fn beside(usual: Arc<Usual>) -> Self {
+        Self { usual, ..Self::default() }
+    }
+
+    /// What is expected of it for a request of this class.
+    pub(crate) fn expected(&self, class: Class, now: Instant) -> Expected {
+        let usual = self.usual.of(class).unwrap_or(0.0);
+        Expected {
+            answer: self.relative(now).map(|relative| (relative + usual).exp()),
+            pace: self.pace.get().map(f64::exp),
+            success: self.success.get().unwrap_or(1.0),
+        }
+    }
+
+    /// The logarithm of how much longer than usual it takes, with the ages of calls that have waited for longer than that.
+    fn relative(&self, now: Instant) -> Option<f64> {
+        let ages = self.waiting.iter().filter_map(|slot| {
+            let word = slot.load(Ordering::Relaxed);
+            let age = Duration::from_micros(micros(now).saturating_sub(word >> CLASS_BITS));
+            let usual = self.usual.of(Class(u8::try_from(word & ((1 << CLASS_BITS) - 1)).unwrap_or(0)))?;
+            (word != 0).then(|| logarithm(age) - usual)
+        });
+        ages.fold(self.answer.get(), |known, age| match known {
+            Some(known) if age > known => Some(known + LATEST * (age - known)),
+            // Nothing has come of it yet, and it is late by anybody's measure.
+            None if age > 0.0 => Some(LATEST * age),
+            known => known,
+        })
+    }
+
+    fn answered(&self, class: Class, took: Duration) {
+        let seconds = logarithm(took);
+        if let Some(usual) = self.usual.0.get(class.index()) {
+            usual.add(seconds, LATEST_USUAL);
+        }
+        self.answer.add(seconds - self.usual.of(class).unwrap_or(seconds), LATEST);
+    }
+
+    /// An answer of so many tokens was written in this time.
+    pub(crate) fn wrote(&self, tokens: u64, took: Duration) {
+        if tokens >= PACED && !took.is_zero() {
+            self.pace.add((took.as_secs_f64() / tokens as f64).ln(), LATEST);
+        }
+    }
+}
+
+/// A call whose answer is waited for.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    target: Arc<TargetLedger>,
+    class: Class,
+    started: Instant,
+    /// [`WATCHED`] when there was no room.
+    slot: usize,
+    has_answered: bool,
+}
+
+impl Watch {
+    pub(crate) fn start(target: &Arc<TargetLedger>, class: Class, now: Instant) -> Self {
+        let word = micros(now) << CLASS_BITS | u64::from(class.0);
+        let free = |slot: &AtomicU64| slot.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let slot = target.speed.waiting.iter().position(free).unwrap_or(WATCHED);
+        Self { target: Arc::clone(target), class, started: now, slot, has_answered: false }
+    }
+
+    /// What the class calls an answer came: the first token, or the whole of it.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.has_answered, true) {
+            self.leave();
+            self.target.speed.answered(self.class, now.saturating_since(self.started));
+        }
+    }
+
+    /// The call was completed.
+    pub(crate) fn succeeded(&mut self, now: Instant) {
+        self.answered(now);
+        self.target.speed.success.add(1.0, LATEST_SUCCESS);
+    }
+
+    /// The target failed, and says when it may be asked again.
+    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Instant) {
+        let took = now.saturating_since(self.started).max(FAILURE).max(retry_after.unwrap_or_default());
+        self.answered(self.started + took);
+        self.target.speed.success.add(0.0, LATEST_SUCCESS);
+    }
+
+    fn leave(&self) {
+        if let Some(slot) = self.target.speed.waiting.get(self.slot) {
+            slot.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Nobody waits any more.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.has_answered {
+            self.leave();
+        }
+    }
+}
+
+fn logarithm(duration: Duration) -> f64 {
+    duration.max(Duration::from_millis(1)).as_secs_f64().ln()
+}
+
+fn micros(at: Instant) -> u64 {
+    u64::try_from(at.since_origin().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ledger;
+
+    fn at(seconds: f64) -> Instant {
+        Instant::from_origin(Duration::from_secs_f64(seconds))
+    }
+
+    fn answers(target: &Arc<TargetLedger>, tokens: u64, first: f64) {
+        Watch::start(target, Class::of(tokens, true), at(10.0)).answered(at(10.0 + first));
+    }
+
+    fn expected(target: &TargetLedger, tokens: u64, now: f64) -> Option<f64> {
+        target.speed.expected(Class::of(tokens, true), at(now)).answer
+    }
+
+    fn two() -> [Arc<TargetLedger>; 2] {
+        let ledger = Ledger::default();
+        let [a, b] = [ledger.target("a/m"), ledger.target("b/m")];
+        for _ in 0..100 {
+            answers(&a, 500, 1.0);
+            answers(&b, 500, 3.0);
+        }
+        [a, b]
+    }
+
+    #[test]
+    fn targets_are_known_by_their_own_times() {
+        let [a, b] = two();
+        let (quick, slow) = (expected(&a, 500, 20.0).unwrap(), expected(&b, 500, 20.0).unwrap());
+        assert!((slow / quick - 3.0).abs() < 0.2, "{quick} {slow}");
+        assert_eq!(expected(&Ledger::default().target("c/m"), 500, 20.0), None);
+    }
+
+    #[test]
+    fn who_gets_the_long_prompts_does_not_look_slow_for_it() {
+        let ledger = Ledger::default();
+        let [a, b] = [ledger.target("a/m"), ledger.target("b/m")];
+        for _ in 0..200 {
+            answers(&a, 500, 1.0);
+            answers(&a, 200_000, 20.0);
+            answers(&b, 200_000, 20.0);
+        }
+        let ratio = expected(&b, 500, 20.0).unwrap() / expected(&a, 500, 20.0).unwrap();
+        assert!((0.9..1.1).contains(&ratio), "{ratio}");
+        assert!(expected(&b, 200_000, 20.0).unwrap() > 15.0);
+    }
+
+    #[test]
+    fn calls_that_hang_are_counted_with_their_age_and_only_while_they_hang() {
+        let [a, b] = two();
+        let hung: Vec<_> = (0..8).map(|_| Watch::start(&a, Class::of(500, true), at(100.0))).collect();
+        assert!(expected(&a, 500, 100.5).unwrap() < 1.2, "not later than expected");
+        assert!(expected(&a, 500, 130.0).unwrap() > expected(&b, 500, 130.0).unwrap());
+        drop(hung);
+        assert!(expected(&a, 500, 130.0).unwrap() < 1.2);
+        let ledger = Ledger::default();
+        answers(&ledger.target("a/m"), 500, 1.0);
+        let fresh = ledger.target("new/m");
+        let _first = Watch::start(&fresh, Class::of(500, true), at(0.0));
+        assert_eq!(expected(&fresh, 500, 0.5), None);
+        assert!(expected(&fresh, 500, 30.0).is_some(), "a new target that hangs is not new for ever");
+    }
+
+    #[test]
+    fn failing_at_once_is_not_quick() {
+        let [a, b] = two();
+        for _ in 0..20 {
+            Watch::start(&a, Class::of(500, true), at(50.0)).failed(None, at(50.01));
+        }
+        assert!(expected(&a, 500, 60.0).unwrap() > expected(&b, 500, 60.0).unwrap());
+        let success = |target: &TargetLedger| target.speed.expected(Class::of(500, true), at(60.0)).success;
+        assert!(success(&a) < 0.4 && success(&b) > 0.99);
+    }
+}
