@@ -21,6 +21,7 @@ mod ruled;
 mod speed;
 mod spend;
 mod strategy;
+pub mod tier;
 
 pub use guard::{Guards, MaxPrice};
 pub use labels::Labels;

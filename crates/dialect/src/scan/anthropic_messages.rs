@@ -49,7 +49,22 @@ impl Walker<'_> {
 
     fn block_message(&mut self) -> Parsed<()> {
         self.count_message();
-        self.members(|walker, key, _| if key == b"content" { walker.blocks() } else { walker.cursor.skip() })
+        let results = self.tool_results;
+        let (mut is_users, mut content) = (false, None);
+        self.members(|walker, key, _| {
+            match key {
+                b"role" => is_users = walker.value()?.0 == b"\"user\"",
+                b"content" => {
+                    let start = walker.cursor.at();
+                    walker.blocks()?;
+                    content = Some(start..walker.cursor.at());
+                }
+                _ => walker.cursor.skip()?,
+            }
+            Ok(())
+        })?;
+        self.end_turn(is_users, content, results);
+        Ok(())
     }
 
     fn blocks(&mut self) -> Parsed<()> {
@@ -69,7 +84,11 @@ impl Walker<'_> {
                 b"type" => match &*walker.word()? {
                     b"image" => seen.kind = Some(Medium::Image),
                     b"document" => seen.kind = Some(Medium::Document),
-                    b"tool_use" | b"tool_result" => walker.scan.has_tool_history = true,
+                    b"tool_use" => walker.scan.has_tool_history = true,
+                    b"tool_result" => {
+                        walker.scan.has_tool_history = true;
+                        walker.tool_results += 1;
+                    }
                     _ => {}
                 },
                 b"text" | b"thinking" | b"title" | b"context" => walker.text()?,

@@ -5,12 +5,13 @@ use super::json::Parsed;
 use super::tokens::Medium;
 use super::walk::{MediumSeen, Walker, whole};
 use std::borrow::Cow;
+use std::ops::Range;
 
 impl Walker<'_> {
     pub(super) fn gemini(&mut self, key: &[u8]) -> Parsed<()> {
         match key {
-            b"contents" => self.elements(|walker, _| walker.turn()).map(drop),
-            b"systemInstruction" | b"system_instruction" => self.turn(),
+            b"contents" => self.elements(|walker, _| walker.content()).map(drop),
+            b"systemInstruction" | b"system_instruction" => self.turn().map(drop),
             b"tools" => {
                 self.scan.has_tools |= self.json_text()?;
                 Ok(())
@@ -62,14 +63,35 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn turn(&mut self) -> Parsed<()> {
+    fn content(&mut self) -> Parsed<()> {
+        let results = self.tool_results;
+        let (is_users, parts) = self.turn()?;
+        self.end_turn(is_users, parts, results);
+        Ok(())
+    }
+
+    /// Whether the turn is the user's (whose role may be left out), and its parts.
+    fn turn(&mut self) -> Parsed<(bool, Option<Range<usize>>)> {
         self.count_message();
+        let start = self.cursor.at();
         if self.cursor.token() == b'"' {
-            return self.text();
+            self.text()?;
+            return Ok((true, Some(start..self.cursor.at())));
         }
+        let (mut is_users, mut parts) = (true, None);
         self.members(|walker, key, _| {
-            if key == b"parts" { walker.elements(|walker, _| walker.part()).map(drop) } else { walker.cursor.skip() }
-        })
+            match key {
+                b"role" => is_users = walker.value()?.0 == b"\"user\"",
+                b"parts" => {
+                    let start = walker.cursor.at();
+                    walker.elements(|walker, _| walker.part())?;
+                    parts = Some(start..walker.cursor.at());
+                }
+                _ => walker.cursor.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok((is_users, parts))
     }
 
     fn part(&mut self) -> Parsed<()> {
@@ -85,6 +107,7 @@ impl Walker<'_> {
             }
             b"functionResponse" | b"function_response" => {
                 walker.scan.has_tool_history = true;
+                walker.tool_results += 1;
                 walker.function_response()
             }
             b"executableCode" | b"executable_code" | b"codeExecutionResult" | b"code_execution_result" => {

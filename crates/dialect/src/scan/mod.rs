@@ -5,6 +5,7 @@
 //! provider to say, as its words are the ones the caller's SDK knows.
 
 mod anthropic_messages;
+mod ask;
 mod gemini;
 mod json;
 mod openai_chat;
@@ -16,6 +17,7 @@ use canon::DialectName;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use ask::ask_texts;
 pub(crate) use json::Cursor;
 use walk::Walker;
 
@@ -40,6 +42,11 @@ pub struct Scan {
     pub estimated_tokens: u64,
     /// Cap on output tokens, where stated.
     pub max_output_tokens: Option<u64>,
+    /// Messages of the conversation, those of the assistant included.
+    pub turns: u32,
+    /// What is asked now: the content of the last turn of the user, as JSON; see [`ask_texts`]. A turn that gives results
+    /// of tools asks nothing.
+    pub ask: Option<Range<usize>>,
     /// Tools are offered.
     pub has_tools: bool,
     /// Pictures are sent, moving ones included.

@@ -70,6 +70,7 @@ impl Walker<'_> {
         let first_noted = self.scan.places.members.len();
         let mut position = 0;
         let mut previous_end = None;
+        let (mut is_users, mut content) = (false, None);
         self.members(|walker, key, key_text| {
             if let Some(last) = walker.scan.places.members.get_mut(first_noted..).and_then(<[_]>::last_mut)
                 && last.position + 1 == position
@@ -79,6 +80,11 @@ impl Walker<'_> {
             let start = walker.cursor.at();
             walker.chat_message_member(message, key)?;
             let value_range = start..walker.cursor.at();
+            match key {
+                b"role" => is_users = walker.cursor.bytes(value_range.clone()) == b"\"user\"",
+                b"content" => content = Some(value_range.clone()),
+                _ => {}
+            }
             if let Some(key) = noted(key) {
                 let field = Field { key: Cow::Borrowed(key), key_range: key_text.quoted(), value_range };
                 let member = MessageMember { message, position, field, previous_end, next_start: None };
@@ -87,7 +93,9 @@ impl Walker<'_> {
             previous_end = Some(walker.cursor.at());
             position += 1;
             Ok(())
-        })
+        })?;
+        self.end_turn(is_users, content, self.tool_results);
+        Ok(())
     }
 
     fn chat_message_member(&mut self, message: usize, key: &[u8]) -> Parsed<()> {

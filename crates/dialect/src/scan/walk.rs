@@ -17,6 +17,8 @@ pub(super) struct Walker<'b> {
     /// Whole tokens so far: messages, media.
     tokens: u64,
     bad_key: Option<BadRequest>,
+    /// Results of tools so far.
+    pub(super) tool_results: usize,
     /// How often Gemini's `generationConfig` stands in the body, in either spelling.
     pub(super) config_seen: usize,
 }
@@ -40,6 +42,7 @@ impl<'b> Walker<'b> {
             quarters: 0,
             tokens: 0,
             bad_key: None,
+            tool_results: 0,
             config_seen: 0,
         }
     }
@@ -180,6 +183,14 @@ impl<'b> Walker<'b> {
 
     pub(super) fn count_message(&mut self) {
         self.tokens += tokens::MESSAGE;
+    }
+
+    /// Records a turn of the conversation that was read. `results` = results of tools before it.
+    pub(super) fn end_turn(&mut self, is_users: bool, content: Option<Range<usize>>, results: usize) {
+        self.scan.turns = self.scan.turns.saturating_add(1);
+        if is_users && content.is_some() && self.tool_results == results {
+            self.scan.ask = content;
+        }
     }
 
     /// Records a medium, once the object that holds it was read.
