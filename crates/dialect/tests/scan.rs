@@ -370,3 +370,26 @@ fn estimates_of_recorded_text_prompts_are_near_what_providers_counted() {
         assert!((0.6..1.5).contains(&median), "{dialect}: {median}");
     }
 }
+
+#[test]
+fn what_is_asked_now_is_the_last_turn_of_the_user_that_is_no_result_of_a_tool() {
+    let texts = |dialect, body: &str| {
+        let scan = of(dialect, body);
+        let mut texts = Vec::new();
+        dialect::scan::ask_texts(body.as_bytes(), &scan, |text| texts.push(String::from_utf8_lossy(text).into_owned()));
+        (scan.turns, texts.join("|"))
+    };
+    let chat = r#"{"model":"m","messages":[{"role":"system","content":"be"},{"role":"user","content":"old"},
+        {"role":"assistant","content":"so"},{"content":[{"type":"text","text":"a \"b\""},
+        {"type":"image_url","image_url":{"url":"data:text"}},{"text":"c"}],"role":"user"},{"role":"tool","content":"r"}]}"#;
+    assert_eq!(texts(DialectName::OpenaiChat, chat), (5, "a \\\"b\\\"|c".to_owned()));
+    let claude = r#"{"model":"m","max_tokens":1,"system":"s","messages":[{"role":"user","content":"do it"},
+        {"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"r"}]},
+        {"type":"text","text":"reminder"}]}]}"#;
+    assert_eq!(texts(DialectName::AnthropicMessages, claude), (3, "do it".to_owned()));
+    let gemini = r#"{"systemInstruction":{"parts":[{"text":"s"}]},"contents":[{"parts":[{"text":"one"},{"text":"two"}]},
+        {"role":"model","parts":[{"text":"m"}]},{"role":"user","parts":[{"functionResponse":{"response":{}}}]}]}"#;
+    assert_eq!(texts(DialectName::Gemini, gemini), (3, "one|two".to_owned()));
+    assert_eq!(texts(DialectName::OpenaiChat, r#"{"model":"m","messages":[]}"#), (0, String::new()));
+}

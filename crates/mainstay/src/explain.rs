@@ -7,6 +7,7 @@ use canon::{DialectName, Instant};
 use catalog::Moment;
 use config::Snapshot;
 use dialect::PathFacts;
+use routing::tier::{Features, Score};
 use routing::{Labels, Model, Needs, plan_ruled};
 use rules::{Lookup, Standing, Told, Verdict};
 use std::fmt::Write as _;
@@ -47,9 +48,9 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     }
     let snapshot = source.load()?;
     let model = snapshot.resolve(&options.model).map_err(|unknown| unknown.to_string())?;
-    let (needs, labels) = match &options.request {
+    let (needs, labels, complexity) = match &options.request {
         Some(file) => read_request(file, &options.dialect, &options.model)?,
-        None => (Needs::default(), Labels::default()),
+        None => (Needs::default(), Labels::default(), String::new()),
     };
     let at = asked_at(options.at.as_deref())?;
     let needs = Needs { asked_at: Some(at), ..needs };
@@ -62,7 +63,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
-    say(&format!("{plan}{reversal}{others}{}", price_lists(&model, &needs)))
+    say(&format!("{plan}{reversal}{others}{complexity}{}", price_lists(&model, &needs)))
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {
@@ -122,13 +123,15 @@ fn not_holding(told: &Told) -> Option<String> {
     Some(format!("  rule `{}` does not hold: {why}\n", told.name))
 }
 
-fn read_request(file: &std::path::Path, dialect: &str, model: &str) -> Result<(Needs, Labels), String> {
+/// What it needs, its labels, and its complexity in words.
+fn read_request(file: &std::path::Path, dialect: &str, model: &str) -> Result<(Needs, Labels, String), String> {
     let dialect = dialect_named(dialect)?;
     let body = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let path = PathFacts { model: Some(model.to_owned()), ..PathFacts::default() };
     let scan = dialect::scan::scan(dialect, &path, &body)
         .map_err(|bad| format!("{}: {} ({})", file.display(), bad.message, bad.code))?;
-    Ok((Needs::from(&scan), Labels::read(&scan, &body, None)))
+    let complexity = Score::of(&Features::read(&scan, &body));
+    Ok((Needs::from(&scan), Labels::read(&scan, &body, None), format!("  complexity {complexity}\n")))
 }
 
 /// A dialect by its name.

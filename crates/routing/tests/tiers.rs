@@ -1,8 +1,6 @@
 //! The complexity score on labelled prompts it was not fitted to: the program that prints the table, and what must hold
 //! of its figures.
 
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-
 #[path = "../examples/tiers/curve.rs"]
 #[expect(dead_code, reason = "what the printed table alone needs")]
 mod curve;
@@ -18,12 +16,8 @@ fn labelled(prompt: &str, weak: bool, strong: bool) -> Labelled {
 
 #[test]
 fn a_score_that_tells_nothing_keeps_half_and_one_that_knows_all_keeps_more_than_everything() {
-    let prompts = [
-        labelled("a", false, true),
-        labelled("b", true, true),
-        labelled("c", true, false),
-        labelled("d", false, true),
-    ];
+    let prompts =
+        [labelled("a", false, true), labelled("b", true, true), labelled("c", true, false), labelled("d", false, true)];
     let nothing = Curve::of(&prompts, |_| 0);
     assert!((nothing.apgr() - 0.5).abs() < 1e-9 && (nothing.kept(0.3) - 0.3).abs() < 1e-9);
     let all = Curve::of(&prompts, curve::oracle);

@@ -87,6 +87,7 @@ fn explain_prints_the_plan_with_the_reason_of_each_exclusion() {
     assert!(said.contains("1. a/able"), "{said}");
     assert!(said.contains("a/small: context window of 1000 tokens"), "{said}");
     assert!(said.contains("a/blind: does not take images"), "{said}");
+    assert!(said.contains("complexity 41.7 = length 32.0 (20000) + context 3.7 (6004) + media 6.0 (1)"), "{said}");
     let output = run(&folder, &["explain", "--model", "chat"]);
     let said = text(&output.stdout);
     assert!(said.contains("1. a/small") && said.contains("3. a/able"), "{said}");

@@ -5,6 +5,9 @@
 //! Requests of equal score go together, as a draw among them would on average: a score that tells nothing has exactly 0.5.
 
 use super::data::Labelled;
+use canon::DialectName;
+use dialect::PathFacts;
+use dialect::scan::Scan;
 use routing::tier::{Features, Score};
 
 /// Shares of which the quality kept is shown.
@@ -59,18 +62,24 @@ impl Curve {
     }
 }
 
-/// The length of the prompt in characters.
+/// The length of the prompt as the gateway knows it: estimated tokens.
 pub(crate) fn length(labelled: &Labelled) -> i64 {
-    i64::try_from(labelled.prompt.chars().count()).unwrap_or(i64::MAX)
+    let (scan, _) = request(labelled);
+    i64::try_from(scan.estimated_tokens).unwrap_or(i64::MAX)
 }
 
-/// The complexity score, by the way a request of the prompt alone takes through the gateway.
+/// The complexity score.
 pub(crate) fn complexity(labelled: &Labelled) -> i64 {
+    let (scan, body) = request(labelled);
+    i64::from(Score::of(&Features::read(&scan, body.as_bytes())).thousandths())
+}
+
+/// A request that asks the prompt alone, as the gateway scans it.
+fn request(labelled: &Labelled) -> (Scan, String) {
     let messages = [serde_json::json!({ "role": "user", "content": labelled.prompt })];
     let body = serde_json::json!({ "model": "m", "messages": messages }).to_string();
-    let path = dialect::PathFacts::default();
-    let scan = dialect::scan::scan(canon::DialectName::OpenaiChat, &path, body.as_bytes()).unwrap_or_default();
-    i64::from(Score::of(&Features::read(&scan, body.as_bytes())).thousandths())
+    let scan = dialect::scan::scan(DialectName::OpenaiChat, &PathFacts::default(), body.as_bytes());
+    (scan.unwrap_or_default(), body)
 }
 
 /// Knows the labels: first where only the strong model answers, last where only the weak one does.

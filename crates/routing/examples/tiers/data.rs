@@ -1,4 +1,4 @@
-//! Prompts of which it is known whether a strong and a weak model answered them: the evaluation data of RouteLLM
+//! Prompts of which it is known whether a strong and a weak model answered them: the evaluation data of `RouteLLM`
 //! (github.com/lm-sys/RouteLLM, Apache-2.0), read from where they are kept and never copied.
 
 use std::collections::HashSet;

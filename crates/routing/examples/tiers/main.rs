@@ -23,18 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(cost(times)?);
     }
     let text = match data::folder() {
-        Some(folder) => {
-            table("MMLU", &data::mmlu(&folder)?) + "\n" + &table("GSM8K", &data::gsm8k(&folder)?)
-        }
+        Some(folder) => table("MMLU", &data::mmlu(&folder)?) + "\n" + &table("GSM8K", &data::gsm8k(&folder)?),
         None => "SKIPPED: no labelled prompts; set MAINSTAY_ROUTING_DATA to their folder\n".to_owned(),
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn table(name: &str, prompts: &[Labelled]) -> String {
-    let answered = |by: fn(&Labelled) -> bool| {
-        prompts.iter().filter(|it| by(it)).count() as f64 / prompts.len() as f64 * 100.0
-    };
+    let answered =
+        |by: fn(&Labelled) -> bool| prompts.iter().filter(|it| by(it)).count() as f64 / prompts.len() as f64 * 100.0;
     let (weak, strong) = (answered(|it| it.weak), answered(|it| it.strong));
     let mut text = format!(
         "{name}: {} prompts; the weak model answers {weak:.1} %, the strong one {strong:.1} %\n\
@@ -44,7 +41,7 @@ fn table(name: &str, prompts: &[Labelled]) -> String {
     );
     let draws: Vec<Curve> = SEEDS.map(|seed| Curve::of(prompts, curve::random(seed))).collect();
     row(&mut text, "random, mean of 30 seeds", &draws);
-    row(&mut text, "prompt length", &[Curve::of(prompts, curve::length)]);
+    row(&mut text, "prompt length in tokens", &[Curve::of(prompts, curve::length)]);
     row(&mut text, "complexity score", &[Curve::of(prompts, curve::complexity)]);
     row(&mut text, "oracle", &[Curve::of(prompts, curve::oracle)]);
     text

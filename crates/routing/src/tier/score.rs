@@ -54,7 +54,7 @@ pub enum Feature {
     EasyWords,
     /// Negations: models miss them, small ones more (Truong et al. 2023, "Language models are not naysayers"). 2 each, to 6.
     Negations,
-    /// Conditions: the more an answer has to meet, the fewer of them it meets (Jiang et al. 2023, "FollowBench"). 1 each,
+    /// Conditions: the more an answer has to meet, the fewer of them it meets (Jiang et al. 2023, "`FollowBench`"). 1 each,
     /// to 6.
     Conditions,
     /// Long words: terms of a field, and rare knowledge grows with size (Kandpal et al. 2023, "Large Language Models
@@ -114,10 +114,10 @@ impl Feature {
             let sum = i64::from(count) * points * POINT;
             (u64::from(count), if points < 0 { sum.max(most * POINT) } else { sum.min(most * POINT) })
         };
-        let doublings = |count: u64, above: u64, per: i64, most: i64| (count, rise(count, above, per).min(most * POINT));
-        let marks = |count: u32, per: i64, most: i64| {
-            (u64::from(count), rise(u64::from(count) + 1, 1, per).min(most * POINT))
-        };
+        let doublings =
+            |count: u64, above: u64, per: i64, most: i64| (count, rise(count, above, per).min(most * POINT));
+        let marks =
+            |count: u32, per: i64, most: i64| (u64::from(count), rise(u64::from(count) + 1, 1, per).min(most * POINT));
         match self {
             Self::Length => doublings(seen.letters, 64, 4_000, 32),
             Self::Context => doublings(seen.prompt_tokens, 1_024, 1_500, 12),
@@ -236,13 +236,15 @@ mod tests {
     fn a_short_question_is_worth_next_to_nothing_and_a_proof_about_a_matrix_a_lot() {
         let short = Score::of(&Features { letters: 40, prompt_tokens: 20, turns: 1, ..Features::default() });
         assert_eq!((short.thousandths(), short.parts().count()), (0, 0));
-        let proof = Features { letters: 512, prompt_tokens: 140, turns: 1, maths: 7, hard_words: 1, ..Features::default() };
+        let proof =
+            Features { letters: 512, prompt_tokens: 140, turns: 1, maths: 7, hard_words: 1, ..Features::default() };
         assert_eq!(Score::of(&proof).to_string(), "26.0 = length 12.0 (512) + maths 9.0 (7) + hard_words 5.0 (1)");
     }
 
     #[test]
     fn what_takes_points_is_shown_as_taking_them_and_no_score_is_below_nothing() {
-        let label = Features { letters: 32, turns: 1, easy_words: 3, max_output_tokens: Some(4), ..Features::default() };
+        let label =
+            Features { letters: 32, turns: 1, easy_words: 3, max_output_tokens: Some(4), ..Features::default() };
         assert_eq!(Score::of(&label).to_string(), "0.0 = −short_output 8.0 (1) − easy_words 10.0 (3)");
     }
 

@@ -117,8 +117,9 @@ const WORDS: [(Kind, &[&str]); 6] = [
     (
         Kind::Number,
         &[
-            "double", "dozen", "eight", "eleven", "fifty", "five", "forty", "four", "half", "hundred", "nine", "quarter",
-            "seven", "six", "ten", "third", "thirty", "thousand", "three", "triple", "twelve", "twenty", "twice", "two",
+            "double", "dozen", "eight", "eleven", "fifty", "five", "forty", "four", "half", "hundred", "nine",
+            "quarter", "seven", "six", "ten", "third", "thirty", "thousand", "three", "triple", "twelve", "twenty",
+            "twice", "two",
         ],
     ),
     (Kind::Negation, &["except", "false", "incorrect", "least", "neither", "never", "nor", "not", "unless", "without"]),
@@ -252,8 +253,8 @@ impl Counts {
         match byte {
             // A number begins: not inside a name (`x2`), and not its own later digits (`1,000`, `2.5`).
             b'0'..=b'9' => {
-                let goes_on = last.is_ascii_alphanumeric()
-                    || (matches!(last, b'.' | b',' | b':') && earlier.is_ascii_digit());
+                let goes_on =
+                    last.is_ascii_alphanumeric() || (matches!(last, b'.' | b',' | b':') && earlier.is_ascii_digit());
                 self.numbers += u32::from(!goes_on);
             }
             b'=' => {
@@ -295,14 +296,13 @@ impl Word {
 fn unescaped(rest: &mut impl Iterator<Item = u8>) -> (u8, bool) {
     let byte = match rest.next() {
         Some(b'n') => b'\n',
-        Some(b't' | b'r' | b'b' | b'f') => b' ',
+        Some(b't' | b'r' | b'b' | b'f') | None => b' ',
         Some(b'u') => {
             // Four hexadecimal digits.
             rest.nth(3);
             b'?'
         }
         Some(other) => other,
-        None => b' ',
     };
     (byte, true)
 }
@@ -314,7 +314,7 @@ mod tests {
     fn counts(text: &str) -> Counts {
         let mut counts = Counts::new();
         let json = serde_json::to_string(text).unwrap();
-        counts.add(json[1..json.len() - 1].as_bytes());
+        counts.add(&json.as_bytes()[1..json.len() - 1]);
         counts
     }
 
