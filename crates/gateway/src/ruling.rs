@@ -45,6 +45,11 @@ impl Admitted {
     }
 }
 
+/// What rules look up of a request: answers are not shared between requests that differ in it.
+pub(crate) fn looked_up(admitted: &Admitted) -> Vec<String> {
+    admitted.model.looked_up(&Asked { inquiry: &admitted.inquiry, labels: OnceCell::new() })
+}
+
 /// What a rule can look up of a request; the body is read for labels when a rule asks for one.
 struct Asked<'a> {
     inquiry: &'a Inquiry,

@@ -184,6 +184,22 @@ async fn a_rule_that_fails_is_skipped_and_the_request_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_not_shared_with_a_request_that_rules_send_elsewhere() {
+    let rules = "rules:\n  - { if: 'request.labels.team == \"legal\" || request.headers[\"x-org\"] == \"legal\"', only: \
+                 fallback/m-2 }";
+    let world = Plan::default().top(rules).model("cache: { ttl: 10m }").build();
+    world.hello().await.served_by("primary");
+    assert_eq!(world.hello().await.header("x-mainstay-cache"), Some("hit"));
+    world.labelled(DialectName::OpenaiChat, Some(json!({"team": "legal"})), None).await.served_by("fallback");
+    world.labelled(DialectName::OpenaiChat, None, Some("team=legal")).await.served_by("fallback");
+    let mut request = hello(DialectName::OpenaiChat, false);
+    request.headers_mut().insert("x-org", HeaderValue::from_static("legal"));
+    world.send(request).await.served_by("fallback");
+    let other = world.labelled(DialectName::OpenaiChat, Some(json!({"trace": "7"})), None).await;
+    assert_eq!(other.header("x-mainstay-cache"), Some("hit"), "a label no rule reads changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_reload_a_rule_remembers_what_it_measured() {
     let rules = "rules:\n  - { if: 'rate(\"primary/m-1\", \"any\", duration(\"10m\")) > 0.5', min_samples: 3, exclude: \
                  primary/m-1 }";

@@ -146,6 +146,11 @@ impl Model {
         rules.book.set.tell(&rules.reach, request, &watched, moment)
     }
 
+    /// What rules look up of a request to this model: requests that differ in it may be served by different targets.
+    pub fn looked_up(&self, lookup: &dyn Lookup) -> Vec<String> {
+        self.rules.as_ref().map(|rules| rules.book.set.looked_up(&rules.reach, lookup)).unwrap_or_default()
+    }
+
     /// The model with what the rules that hold `set`; `None` = as it is.
     pub fn overridden(&self, ruling: &Ruling<'_>) -> Option<Self> {
         let rules = self.rules.as_ref()?;

@@ -7,7 +7,7 @@ use crate::action::Actions;
 use crate::ast::{Node, Op};
 use crate::check::{Checker, flatten};
 use crate::eval::{Expr, Failure};
-use crate::facts::Type;
+use crate::facts::{Map, RequestFact, Type};
 use crate::latch::{Latch, LatchSettings};
 use crate::parser;
 use crate::problem::Problem;
@@ -46,6 +46,8 @@ pub(crate) struct Rule {
     pub(crate) until: Option<Expr>,
     pub(crate) min_samples: u32,
     pub(crate) actions: Actions,
+    /// What the condition looks up of each request.
+    pub(crate) looked_up: Vec<LookedUp>,
     /// The targets that the latch measures.
     pub(crate) measured: Vec<usize>,
     /// What the condition asks of each request depends on targets as well.
@@ -88,6 +90,7 @@ impl Rule {
             min_samples: written.min_samples.unwrap_or(1),
             actions: written.actions.clone(),
             measured,
+            looked_up: of_request.looked_up,
             asks_targets: !of_request.measured.is_empty(),
             text: format!("{written:?}"),
             latch: Mutex::default(),
@@ -149,6 +152,14 @@ fn until(text: &str, checker: &mut Checker<'_>) -> Result<Expr, Problem> {
     Ok(expr)
 }
 
+/// Something of a request that is looked up by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LookedUp {
+    User,
+    Label(Box<str>),
+    Header(Box<str>),
+}
+
 /// What an expression reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
@@ -156,6 +167,8 @@ pub(crate) struct Reads {
     pub(crate) request: bool,
     /// Something that rests on samples.
     pub(crate) sampled: bool,
+    /// Labels and headers, by name, and the user.
+    pub(crate) looked_up: Vec<LookedUp>,
     /// Targets of which something is read that changes with the traffic.
     pub(crate) measured: Vec<usize>,
 }
@@ -170,7 +183,20 @@ impl Reads {
     fn add(&mut self, expr: &Expr) {
         match expr {
             Expr::Constant(_) | Expr::Clock { .. } => {}
-            Expr::Request(_) | Expr::Modality(_) | Expr::Entry(..) => self.request = true,
+            Expr::Request(fact) => {
+                self.request = true;
+                if *fact == RequestFact::User {
+                    self.looked_up.push(LookedUp::User);
+                }
+            }
+            Expr::Modality(_) => self.request = true,
+            Expr::Entry(map, name) => {
+                self.request = true;
+                self.looked_up.push(match map {
+                    Map::Labels => LookedUp::Label(name.clone()),
+                    Map::Headers => LookedUp::Header(name.clone()),
+                });
+            }
             Expr::Target(target, fact) => {
                 self.sampled |= fact.is_sampled();
                 self.request |= fact.is_of_request();

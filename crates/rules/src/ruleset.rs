@@ -2,10 +2,10 @@
 
 use crate::action::{Reach, ReachOf, means};
 use crate::check::Checker;
-use crate::eval::{Facts, Failure, Halt, Moment, Request, Targets};
+use crate::eval::{Facts, Failure, Halt, Lookup, Moment, Request, Targets};
 use crate::latch::{Hold, Seen, Verdict};
 use crate::problem::{Problem, Span, unknown};
-use crate::rule::{Rule, Written};
+use crate::rule::{LookedUp, Rule, Written};
 use crate::ruling::{Held, Ruling};
 use std::sync::Arc;
 
@@ -91,9 +91,22 @@ impl RuleSet {
         &self.watched
     }
 
-    /// What a rule is called.
-    pub fn name(&self, rule: usize) -> Option<&Arc<str>> {
-        self.rules.get(rule).map(|rule| &rule.name)
+    /// What the rules that concern a model look up of a request, as texts: two requests that differ in them are not the
+    /// same request, as different targets may serve them.
+    pub fn looked_up(&self, reach: &Reach, lookup: &dyn Lookup) -> Vec<String> {
+        let mut texts = Vec::new();
+        let concerned = self.rules.iter().zip(&reach.rules).filter(|(_, reach)| reach.concerns());
+        for what in concerned.flat_map(|(rule, _)| &rule.looked_up) {
+            let text = match what {
+                LookedUp::User => format!("user {:?}", lookup.user()),
+                LookedUp::Label(name) => format!("label {name} {:?}", lookup.label(name)),
+                LookedUp::Header(name) => format!("header {name} {:?}", lookup.header(name)),
+            };
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        texts
     }
 
     /// Which targets of a model, in this order, the rules concern.

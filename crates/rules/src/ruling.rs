@@ -81,31 +81,47 @@ impl Ruling<'_> {
     /// Puts preferred targets first and avoided ones last; all others keep their order. `of` names the target and says
     /// whether its health lets it be preferred. `with_diversions` = rules that measure count too.
     pub fn reorder<T>(&self, order: &mut [T], with_diversions: bool, of: impl Fn(&T) -> (usize, bool)) {
-        if self.held.iter().any(|held| !held.reach.prefer.is_empty() || !held.reach.avoid.is_empty()) {
-            order.sort_by_key(|it| {
-                let (target, is_fit) = of(it);
-                self.place_of(target, is_fit, with_diversions)
-            });
+        let counted = || self.held.iter().filter(|held| with_diversions || !held.is_diversion);
+        let mut places: Vec<Place> = Vec::new();
+        let mut put = |target: usize, place: Place| {
+            if places.len() <= target {
+                places.resize(target + 1, Place::AsItWas);
+            }
+            if let Some(known) = places.get_mut(target) {
+                *known = place;
+            }
+        };
+        // What stands last here is written last, so that it wins: the first to prefer, and whoever avoids.
+        let preferred: usize = counted().map(|held| held.reach.prefer.len()).sum();
+        let backwards = counted().rev().flat_map(|held| held.reach.prefer.iter().rev());
+        for (from_end, target) in backwards.enumerate() {
+            put(*target, Place::Preferred(preferred - from_end));
         }
+        for target in counted().flat_map(|held| &held.reach.avoid) {
+            put(*target, Place::Last);
+        }
+        if places.is_empty() {
+            return;
+        }
+        order.sort_by_key(|it| {
+            let (target, is_fit) = of(it);
+            match places.get(target).copied().unwrap_or(Place::AsItWas) {
+                Place::Preferred(_) if !is_fit => Place::AsItWas,
+                place => place,
+            }
+        });
     }
 
     /// Whether a rule puts the target last for what was measured of targets.
     pub fn diverts_from(&self, target: usize) -> bool {
         self.held.iter().any(|held| held.is_diversion && held.reach.avoid.contains(&target))
     }
+}
 
-    fn place_of(&self, target: usize, is_fit: bool, with_diversions: bool) -> (u8, usize) {
-        const FIRST: u8 = 0;
-        const AS_IT_WAS: u8 = 1;
-        const LAST: u8 = 2;
-        let counted = || self.held.iter().filter(move |held| with_diversions || !held.is_diversion);
-        if counted().any(|held| held.reach.avoid.contains(&target)) {
-            return (LAST, 0);
-        }
-        let preferred = counted().flat_map(|held| &held.reach.prefer).position(|it| *it == target);
-        match preferred.filter(|_| is_fit) {
-            Some(rank) => (FIRST, rank),
-            None => (AS_IT_WAS, 0),
-        }
-    }
+/// Where rules put a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Preferred(usize),
+    AsItWas,
+    Last,
 }

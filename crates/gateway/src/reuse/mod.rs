@@ -23,7 +23,7 @@ use crate::pipeline::{Admitted, wants_trace};
 use crate::respond::{self, GatewayBody, names};
 use crate::settle::Watch;
 use crate::witness::Keeper;
-use crate::{Current, Shared, clock::Clock, drive, wire};
+use crate::{Current, Shared, clock::Clock, drive, ruling, wire};
 use canon::{CallerError, Instant};
 use config::{Coalesce, Reuse, ReuseLimits};
 use flight::{Flight, Head, Participant, Purpose};
@@ -173,7 +173,8 @@ impl Asking {
     }
 }
 
-/// What changes an answer beside body and model: who may serve, and what crosses to them from the caller's headers.
+/// What changes an answer beside body and model: who may serve, what rules go by in choosing among them, and what crosses
+/// to them from the caller's headers.
 fn facts(admitted: &Admitted) -> Vec<String> {
     let targets = &admitted.model.targets;
     let mut facts: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();
@@ -186,6 +187,7 @@ fn facts(admitted: &Admitted) -> Vec<String> {
             facts.push(format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
         }
     }
+    facts.extend(ruling::looked_up(admitted));
     facts
 }
 
