@@ -270,7 +270,7 @@ impl Simulation<'_> {
         let heard = self.hints.get(&(of.replica, site, credential));
         let is_early = heard.is_some_and(|until| now < *until);
         let call = self.record.calls.len();
-        self.record.calls.push(Call { at: now, site, kind, is_early, fault: None });
+        self.record.calls.push(Call { at: now, load: of.incoming.load, site, kind, is_early, fault: None });
         self.record.hash.add_at(now, &[of.incoming.request as u64, site as u64, kind as u64]);
         if let Some(request) = self.record.requests.get_mut(of.incoming.request) {
             request.first_site.get_or_insert(site);

@@ -12,18 +12,28 @@ const TRAILING: usize = 40;
 pub(crate) struct Window {
     pub(crate) from: Instant,
     pub(crate) to: Instant,
+    /// Index of the load whose requests alone count; `None` = all.
+    pub(crate) load: Option<usize>,
 }
 
 impl Window {
     pub(crate) fn has(self, at: Instant) -> bool {
         at >= self.from && at < self.to
     }
+
+    pub(crate) fn has_request(self, request: &Request) -> bool {
+        self.has(request.arrived) && self.load.is_none_or(|load| load == request.load)
+    }
+
+    fn has_call(self, call: &Call) -> bool {
+        self.has(call.at) && self.load.is_none_or(|load| load == call.load)
+    }
 }
 
 /// Measures one figure; `None` = it never came to that, or there is nothing to measure.
 pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Window) -> Option<f64> {
-    let requests = || record.requests.iter().filter(move |request| window.has(request.arrived));
-    let calls = || record.calls.iter().filter(move |call| window.has(call.at));
+    let requests = || record.requests.iter().filter(move |request| window.has_request(request));
+    let calls = || record.calls.iter().filter(move |call| window.has_call(call));
     let at_site = |site: usize| move |call: &&Call| call.site == site;
     let count = |number: usize| Some(number as f64);
     match figure {
@@ -65,14 +75,14 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
         Figure::FirstSuccess => first_content(record, window).map(|at| since(window.from, at)),
         Figure::ErrorsAfterSuccess(within) => {
             let from = first_content(record, window)?;
-            measure(record, &Figure::ClientErrors, unit, Window { from, to: from + *within })
+            measure(record, &Figure::ClientErrors, unit, Window { from, to: from + *within, ..window })
         }
         Figure::Trips(site) => count(trips(record, *site).filter(|at| window.has(*at)).count()),
         Figure::ClosedAfter(site) => closed_after(record, *site, window),
         Figure::RampShare(site, within) => {
             let ramps = |turn: &&Turn| turn.site == *site && turn.state == State::Ramping && window.has(turn.at);
             let from = record.turns.iter().find(ramps)?.at;
-            measure(record, &Figure::Share(*site), unit, Window { from, to: from + *within })
+            measure(record, &Figure::Share(*site), unit, Window { from, to: from + *within, ..window })
         }
         Figure::RestGrowth(site) => rest_growth(record, *site, window),
         Figure::Early(site) => count(calls().filter(at_site(*site)).filter(|call| call.is_early).count()),
@@ -92,7 +102,8 @@ pub(crate) fn added(request: &Request) -> Option<f64> {
 
 /// When an answer to anybody began within the window.
 fn first_content(record: &Record, window: Window) -> Option<Instant> {
-    record.requests.iter().filter_map(|request| request.content).filter(|at| window.has(*at)).min()
+    let counts = |request: &&Request| window.load.is_none_or(|load| load == request.load);
+    record.requests.iter().filter(counts).filter_map(|request| request.content).filter(|at| window.has(*at)).min()
 }
 
 fn since(from: Instant, to: Instant) -> f64 {
@@ -196,12 +207,13 @@ mod tests {
     }
 
     fn window(from: f64, to: f64) -> Window {
-        Window { from: at(from), to: at(to) }
+        Window { from: at(from), to: at(to), load: None }
     }
 
     fn request(arrived: f64, site: usize, outcome: Outcome) -> Request {
         Request {
             arrived: at(arrived),
+            load: 0,
             first_site: Some(site),
             content: Some(at(arrived + 1.0)),
             served: Some((site, at(arrived + 0.1))),

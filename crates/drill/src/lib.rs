@@ -14,6 +14,7 @@ mod drive;
 mod error;
 mod fault;
 mod figures;
+mod load;
 mod raw;
 mod record;
 mod run;

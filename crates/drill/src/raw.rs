@@ -18,6 +18,9 @@ pub(crate) struct RawScenario {
     pub(crate) config: RawConfig,
     /// Callers arrive for so long.
     pub(crate) duration: Span,
+    /// The hour it begins at, in UTC, for prices and rules that look at the clock.
+    #[serde(default)]
+    pub(crate) starts: Option<Spanned<String>>,
     /// Gateways behind one balancer, each with health of its own.
     #[serde(default)]
     pub(crate) replicas: Option<Spanned<u32>>,
@@ -43,7 +46,11 @@ pub(crate) enum RawConfig {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a request")]
 pub(crate) struct RawLoad {
+    /// What bars call it.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
     /// The logical model; the only one by default.
     #[serde(default)]
     pub(crate) model: Option<String>,
@@ -63,6 +70,27 @@ pub(crate) struct RawLoad {
     /// `x-mainstay-timeout`.
     #[serde(default)]
     pub(crate) timeout: Option<Span>,
+    /// The cap on output tokens that its requests state.
+    #[serde(default)]
+    pub(crate) max_output_tokens: Option<u64>,
+    #[serde(default)]
+    pub(crate) tools: bool,
+    #[serde(default)]
+    pub(crate) images: bool,
+    #[serde(default)]
+    pub(crate) json_schema: bool,
+    #[serde(default)]
+    pub(crate) reasoning: bool,
+    /// The name of the caller's key.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// The end user the body names.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
     /// Where the figures come from.
     #[serde(default)]
     pub(crate) source: String,
@@ -177,6 +205,8 @@ pub(crate) struct RawExpectation {
     pub(crate) bar: String,
     pub(crate) from: Option<Span>,
     pub(crate) to: Option<Span>,
+    /// The load whose requests alone count.
+    pub(crate) of: Option<String>,
     pub(crate) over: RawOver,
     pub(crate) why: String,
 }
@@ -259,6 +289,8 @@ impl<'de> Deserialize<'de> for RawExpectation {
             #[serde(default)]
             to: Option<Span>,
             #[serde(default)]
+            of: Option<String>,
+            #[serde(default)]
             over: RawOver,
             #[serde(default)]
             why: String,
@@ -273,12 +305,12 @@ impl<'de> Deserialize<'de> for RawExpectation {
 
             fn visit_str<E: de::Error>(self, bar: &str) -> Result<RawExpectation, E> {
                 let over = RawOver::Each;
-                Ok(RawExpectation { bar: bar.to_owned(), from: None, to: None, over, why: String::new() })
+                Ok(RawExpectation { bar: bar.to_owned(), from: None, to: None, of: None, over, why: String::new() })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawExpectation, A::Error> {
-                let Full { bar, from, to, over, why } = Full::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(RawExpectation { bar, from, to, over, why })
+                let Full { bar, from, to, of, over, why } = Full::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(RawExpectation { bar, from, to, of, over, why })
             }
         }
         deserializer.deserialize_any(Either)

@@ -17,6 +17,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) arrived: Instant,
+    /// Index of its load.
+    pub(crate) load: usize,
     /// Where its first attempt went.
     pub(crate) first_site: Option<usize>,
     /// When the first content came, or the whole answer where it was not streamed.
@@ -30,6 +32,8 @@ pub(crate) struct Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) at: Instant,
+    /// Index of its request's load.
+    pub(crate) load: usize,
     pub(crate) site: usize,
     pub(crate) kind: CallKind,
     /// Before the hint that its gateway had heard for its credential.

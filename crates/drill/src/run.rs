@@ -5,20 +5,18 @@
 //! become calls and events is `drive.rs`; how targets answer is `world.rs`.
 
 use crate::drive::{Beyond, Exchange, News};
+use crate::load::Load;
 use crate::record::{Outcome, Record, Request, Sample, State, Turn};
-use crate::scenario::{Load, Scenario};
+use crate::scenario::Scenario;
 use crate::units::exponential;
 use crate::world::{Ask, Site};
-use canon::{FaultClass, Instant};
+use canon::{DialectName, FaultClass, Instant};
 use health::{BreakerStanding, Health};
-use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Target, plan};
+use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Target, plan_ruled};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What a caller is given at most where the configuration says nothing; it always says something.
-const NO_DEADLINE: Instant = Instant::FAR_FUTURE;
 
 /// What happens next.
 #[derive(Debug)]
@@ -188,13 +186,16 @@ impl Simulation<'_> {
     fn arrive(&mut self, load: usize, now: Instant) {
         self.schedule_arrival(load, now);
         let (Some(of), Some(rng)) = (self.scenario.loads.get(load), self.arrivals.get_mut(load)) else { return };
-        let ask = Ask {
-            prompt_tokens: whole(of.prompt_tokens.draw(rng)),
-            output_tokens: u32::try_from(whole(of.output_tokens.draw(rng))).unwrap_or(u32::MAX).max(1),
-        };
-        let streamed = rng.f64() < of.streamed;
+        let (ask, streamed) = of.draw(rng);
         let request = self.record.requests.len();
-        self.record.requests.push(Request { arrived: now, first_site: None, content: None, served: None, ended: None });
+        self.record.requests.push(Request {
+            arrived: now,
+            load,
+            first_site: None,
+            content: None,
+            served: None,
+            ended: None,
+        });
         self.begin(Incoming { request, load, ask, streamed, retries: 0 }, now);
     }
 
@@ -202,19 +203,26 @@ impl Simulation<'_> {
     fn begin(&mut self, incoming: Incoming, now: Instant) {
         let replica = self.rng.usize(0..self.replicas.len());
         let seed = self.rng.u64(..);
-        let Some(model) = self.replicas.get(replica).and_then(|it| it.models.get(incoming.load)).cloned() else {
-            return;
+        let model = self.replicas.get(replica).and_then(|it| it.models.get(incoming.load));
+        let (Some(model), Some(load)) = (model.cloned(), self.scenario.loads.get(incoming.load)) else { return };
+        let unix_seconds = self.scenario.starts + now.since_origin().as_secs();
+        let needs = load.needs(incoming.ask, incoming.streamed, unix_seconds);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let asked = rules::Request {
+            key: load.key.as_deref(),
+            ..needs.for_rules(&model, Some(DialectName::OpenaiChat.as_str()), load)
         };
-        let asked = self.scenario.loads.get(incoming.load).and_then(|load| load.timeout);
-        let limit = match (model.settings.timeouts.deadline, asked) {
+        let moment = rules::Moment { now, unix_seconds: i64::try_from(unix_seconds).ok() };
+        let ruling = model.rule(&needs, &asked, moment, &mut rng);
+        let plan = plan_ruled(&model, &needs, &ruling, now, &mut rng);
+        let model = model.overridden(&ruling).map_or_else(|| Arc::clone(&model), Arc::new);
+        let limit = match (model.settings.timeouts.deadline, load.timeout) {
             (Some(configured), Some(asked)) => Some(configured.min(asked)),
             (one, other) => one.or(other),
         };
-        let needs =
-            Needs { estimated_tokens: incoming.ask.prompt_tokens, streamed: incoming.streamed, ..Needs::default() };
         let facts = ExchangeFacts {
             started: now,
-            deadline: limit.map_or(NO_DEADLINE, |limit| now + limit),
+            deadline: limit.map_or(Instant::FAR_FUTURE, |limit| now + limit),
             needs,
             cost: 1.0,
             is_callers_retry: false,
@@ -222,7 +230,6 @@ impl Simulation<'_> {
             rescue: model.settings.rescue.mode,
         };
         let deadline = facts.deadline;
-        let plan = plan(&model, &needs, now, &mut fastrand::Rng::with_seed(seed));
         let machine = Machine::new(Arc::clone(&model), plan, facts);
         let exchange = self.next_exchange;
         self.next_exchange += 1;
@@ -290,12 +297,6 @@ impl Simulation<'_> {
         let usual = Duration::from_millis(500 << incoming.retries).mul_f64(1.0 - self.rng.f64() / 4.0);
         Some(retry_after.filter(|after| *after <= LONGEST_HINT).unwrap_or(usual))
     }
-}
-
-fn whole(number: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let whole = number.round().clamp(0.0, 1e9) as u64;
-    whole
 }
 
 fn state_of(breaker: BreakerStanding) -> (State, Option<Instant>) {

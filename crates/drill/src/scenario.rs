@@ -3,7 +3,8 @@
 use crate::bar::Bar;
 use crate::error::ScenarioError;
 use crate::fault::PlannedFault;
-use crate::raw::{RawConfig, RawExpectation, RawFault, RawLaw, RawLoad, RawOver, RawScenario, RawSdk};
+use crate::load::Load;
+use crate::raw::{RawConfig, RawExpectation, RawFault, RawLaw, RawLoad, RawOver, RawScenario};
 use crate::timeline;
 use crate::units::Spread;
 use crate::world::Law;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 /// One round trip across a continent: how long an error answer takes where a law does not say.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
-/// A prompt and an answer of a chat, where a load says nothing: medians of a coding agent's steps (arXiv 2606.30560,
-/// table 1: 857 fresh prompt tokens, 252 tokens of output).
-const PROMPT: Spread = Spread::always(857.0);
-const OUTPUT: Spread = Spread::always(252.0);
+/// A Monday at noon, where a scenario does not say when it begins.
+const NOON: u64 = MONDAY + 12 * 3600;
+/// Monday, 23 November 2026, 00:00 UTC.
+const MONDAY: u64 = 1_795_392_000;
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// Rows of a table whose scenario does not say how long they are.
 const ROWS: u32 = 24;
 
@@ -42,20 +44,6 @@ pub struct Over {
     pub model: Option<String>,
 }
 
-/// Callers of one kind.
-#[derive(Debug, Clone)]
-pub(crate) struct Load {
-    pub(crate) model: String,
-    /// From then on so many a second; the first from the start.
-    pub(crate) rates: Vec<(Instant, f64)>,
-    pub(crate) prompt_tokens: Spread,
-    pub(crate) output_tokens: Spread,
-    /// 0–1.
-    pub(crate) streamed: f64,
-    pub(crate) sdk: RawSdk,
-    pub(crate) timeout: Option<Duration>,
-}
-
 /// A target and its law.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
@@ -71,6 +59,8 @@ pub(crate) struct Expectation {
     pub(crate) bar: Bar,
     pub(crate) from: Instant,
     pub(crate) to: Instant,
+    /// Index of the load whose requests alone count.
+    pub(crate) of: Option<usize>,
     pub(crate) over: RawOver,
 }
 
@@ -83,6 +73,8 @@ pub struct Scenario {
     /// Parts of the configuration that a drill leaves out.
     pub notes: Vec<String>,
     pub(crate) duration: Duration,
+    /// Seconds since the Unix epoch at the begin.
+    pub(crate) starts: u64,
     pub(crate) replicas: usize,
     pub(crate) rows: Duration,
     pub(crate) loads: Vec<Load>,
@@ -129,6 +121,7 @@ impl Scenario {
             about: raw.about.trim().to_owned(),
             notes: Vec::new(),
             duration: raw.duration.0,
+            starts: NOON,
             replicas: 1,
             rows: raw.rows.map_or_else(|| round_rows(raw.duration.0), |rows| rows.0.max(Duration::from_millis(100))),
             loads: Vec::new(),
@@ -194,6 +187,15 @@ fn placeholders(text: &str, catalog: &Catalog) -> Environment {
     named.chain(usual).map(|name| (name.clone(), format!("drill-{name}"))).collect()
 }
 
+/// `mon 09:30`, in UTC.
+fn moment(text: &str) -> Option<u64> {
+    let (day, time) = text.trim().split_once(' ')?;
+    let (hour, minute) = time.trim().split_once(':')?;
+    let day = DAYS.iter().position(|it| *it == day)? as u64;
+    let number = |text: &str, below: u64| text.parse::<u64>().ok().filter(|number| *number < below);
+    Some(MONDAY + day * 86_400 + number(hour, 24)? * 3_600 + number(minute, 60)? * 60)
+}
+
 fn round_rows(duration: Duration) -> Duration {
     const STEPS: [u64; 11] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800];
     let wanted = duration / ROWS;
@@ -238,6 +240,10 @@ impl Check<'_> {
                 return Err(self.at(replicas.referenced, "expected 1 to 64 replicas"));
             }
             self.built.replicas = replicas.value as usize;
+        }
+        if let Some(starts) = &raw.starts {
+            let message = "expected a day and an hour in UTC, such as `mon 09:30`";
+            self.built.starts = moment(&starts.value).ok_or_else(|| self.at(starts.referenced, message))?;
         }
         if raw.load.is_empty() {
             return Err(ScenarioError::plain(format!("{}: `load` is empty: nobody asks for anything", self.origin)));
@@ -304,25 +310,9 @@ impl Check<'_> {
             let credentials = target.credentials.len().max(1);
             self.built.places.push(Place { id: target.id.clone(), law, credentials });
         }
-        let mut rates = vec![(Instant::ORIGIN, load.rate)];
-        rates.extend(load.phases.iter().map(|phase| (Instant::from_origin(phase.at.0), phase.rate)));
-        let is_fit = |(_, rate): &(Instant, f64)| rate.is_finite() && *rate >= 0.0;
-        if !rates.iter().all(is_fit) || !rates.is_sorted_by_key(|(at, _)| *at) {
-            return Err(self.at(raw.referenced, "expected rates of 0 and more, and phases in the order of time"));
-        }
-        let spread = |raw: Option<crate::raw::RawSpread>, usual| {
-            raw.map_or(usual, |it| Spread { median: it.median, sigma: it.sigma })
-        };
         self.built.is_sourced &= !load.source.trim().is_empty();
-        self.built.loads.push(Load {
-            model: name,
-            rates,
-            prompt_tokens: spread(load.prompt_tokens, PROMPT),
-            output_tokens: spread(load.output_tokens, OUTPUT),
-            streamed: load.streamed.map_or(1.0, |share| share.0),
-            sdk: load.sdk,
-            timeout: load.timeout.map(|span| span.0),
-        });
+        let load = Load::of(load, name).map_err(|message| self.at(raw.referenced, &message))?;
+        self.built.loads.push(load);
         Ok(())
     }
 
@@ -353,21 +343,24 @@ impl Check<'_> {
     }
 
     fn expectation(&self, raw: &Spanned<RawExpectation>) -> Result<Expectation, ScenarioError> {
-        let RawExpectation { bar: text, from, to, over, why } = &raw.value;
+        let RawExpectation { bar: text, from, to, of, over, why } = &raw.value;
         let bar = Bar::parse(text, &|id| self.site(id)).map_err(|message| self.at(raw.referenced, &message))?;
         let from = from.map_or(Instant::ORIGIN, |from| Instant::from_origin(from.0));
         let to = Instant::from_origin(to.map_or(self.built.duration, |to| to.0));
         if to <= from {
             return Err(self.at(raw.referenced, "the window ends before it begins"));
         }
+        let of = match of {
+            None => None,
+            Some(name) => Some(self.load_named(name).ok_or_else(|| {
+                self.at(raw.referenced, &format!("no load is called `{name}`: expected the `name` of one"))
+            })?),
+        };
         let text = if why.is_empty() { text.clone() } else { format!("{text} ({why})") };
-        Ok(Expectation { text, bar, from, to, over: *over })
+        Ok(Expectation { text, bar, from, to, of, over: *over })
     }
-}
 
-impl Load {
-    /// Its SDK tries again whatever it is told.
-    pub(crate) fn is_stubborn(&self) -> bool {
-        self.sdk == RawSdk::Stubborn
+    fn load_named(&self, name: &str) -> Option<usize> {
+        self.built.loads.iter().position(|load| load.name.as_deref() == Some(name))
     }
 }

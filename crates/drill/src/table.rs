@@ -13,7 +13,7 @@ pub(crate) fn render(scenario: &Scenario, record: &Record) -> String {
     let mut rows = vec![header(scenario)];
     let mut from = Instant::ORIGIN;
     for sample in &record.samples {
-        let window = Window { from, to: sample.at };
+        let window = Window { from, to: sample.at, load: None };
         rows.extend(events(scenario, window).into_iter().map(|event| vec![event]));
         rows.push(row(scenario, record, window, &sample.standing));
         from = sample.at;

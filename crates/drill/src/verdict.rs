@@ -73,7 +73,7 @@ impl Scenario {
 }
 
 fn figure(record: &Record, expectation: &Expectation) -> Option<f64> {
-    let window = Window { from: expectation.from, to: expectation.to };
+    let window = Window { from: expectation.from, to: expectation.to, load: expectation.of };
     measure(record, &expectation.bar.figure, expectation.bar.unit, window)
 }
 

@@ -35,7 +35,7 @@ fn the_scenario_of_the_documentation_runs() {
     let scenario = NamedText { name: "docs/DRILLS.md".to_owned(), text: example.to_owned() };
     let scenario = Scenario::load(&scenario, over(None), &nothing_beside).unwrap_or_else(|error| panic!("{error}"));
     let report = scenario.drill(1, 1).unwrap();
-    assert_eq!(report.verdicts.len(), 2);
+    assert_eq!(report.verdicts.len(), 3);
     assert!(report.table.contains("20s + openai/gpt-5.1: 429"), "{}", report.table);
 }
 

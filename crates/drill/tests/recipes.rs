@@ -6,7 +6,7 @@ use drill::{NamedText, Over, Report, Scenario};
 use std::path::{Path, PathBuf};
 
 /// A number of a recipe, as it is written, and with its value doubled or halved: the drill then fails.
-const NUMBERS: [(&str, &str, &str); 19] = [
+const NUMBERS: [(&str, &str, &str); 35] = [
     ("three-failures-then-rest", "consecutive: 3", "consecutive: 6"),
     ("three-failures-then-rest", " rest: 120s", " rest: 60s"),
     ("three-failures-then-rest", "max_rest: 120s", "max_rest: 60s"),
@@ -24,13 +24,30 @@ const NUMBERS: [(&str, &str, &str); 19] = [
     ("reintroduce-at-one-percent", "ramp: 10m", "ramp: 5m"),
     ("nightly-bulk", "max_wait: 2s", "max_wait: 4s"),
     ("nearest-region-first", "connect: 1s", "connect: 2s"),
+    ("429-on-a-fifth-demotes", "duration(\"5m\")) > 0.20", "duration(\"5m\")) > 0.40"),
+    ("429-on-a-fifth-demotes", "duration(\"5m", "duration(\"150s"),
+    ("429-on-a-fifth-demotes", "min_samples: 20", "min_samples: 40"),
+    ("short-prompts-leave-a-limited-vendor", "max_wait: 5s", "max_wait: 2500ms"),
+    ("short-prompts-leave-a-limited-vendor", "duration(\"200ms", "duration(\"400ms"),
+    ("short-prompts-leave-a-limited-vendor", "tokens < 32000", "tokens < 64000"),
+    ("slow-p95-shifts-traffic", "duration(\"2s\")", "duration(\"4s\")"),
+    ("slow-p95-shifts-traffic", "min_samples: 40", "min_samples: 80"),
+    ("three-times-the-median-is-a-failure", "first_token: 2700ms", "first_token: 5400ms"),
+    ("peak-hour-prices-move-bulk", "input: 0.40", "input: 0.80"),
+    ("peak-hour-prices-move-bulk", "output: 1.60", "output: 3.20"),
+    ("peak-hour-prices-move-bulk", "input: 0.70", "input: 0.35"),
+    ("peak-hour-prices-move-bulk", "output: 2.80", "output: 1.40"),
+    ("peak-hour-prices-move-bulk", "from: \"01:00\"", "from: \"02:00\""),
+    ("peak-hour-prices-move-bulk", "to: \"10:00\"", "to: \"05:00\""),
+    ("peak-hour-prices-move-bulk", "> 0.0011", "> 0.0022"),
     // What is no number, but must matter as well.
     ("strict", "profile: strict", "profile: default"),
     ("503-at-once-429-after-a-pause", "overloaded: next", "overloaded: { delay: 500ms }"),
 ];
 
-/// Seeds of each drill.
+/// Seeds of each drill, and of one that is to fail.
 const SEEDS: usize = 10;
+const SEEDS_TO_FAIL: usize = 5;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/recipes")
@@ -50,26 +67,28 @@ fn read(file: &str) -> NamedText {
 }
 
 /// Drills a recipe, with its configuration altered.
-fn drill(name: &str, alter: impl Fn(&str) -> String) -> (Scenario, Report) {
+fn drill(name: &str, seeds: usize, alter: impl Fn(&str) -> String) -> (Scenario, Report) {
     let config = read(&format!("{name}.yaml"));
     let over = Over { config: Some(NamedText { text: alter(&config.text), ..config }), model: None };
     let named = |path: &str| Ok(read(path));
     let scenario = Scenario::load(&read(&format!("{name}.drill.yaml")), over, &named);
     let scenario = scenario.unwrap_or_else(|error| panic!("{error}"));
-    let report = scenario.drill(1, SEEDS).unwrap();
+    let report = scenario.drill(1, seeds).unwrap();
     (scenario, report)
 }
 
 #[test]
 fn every_recipe_passes_its_drill_and_says_where_its_figures_come_from() {
     let names = names();
-    assert!(names.len() >= 8, "{names:?}");
+    assert!(names.len() >= 14, "{names:?}");
+    let mut missed = Vec::new();
     for name in names {
-        let (scenario, report) = drill(&name, str::to_owned);
-        assert_eq!(report.missed(), 0, "{report}");
+        let (scenario, report) = drill(&name, SEEDS, str::to_owned);
+        missed.extend((report.missed() > 0).then(|| report.to_string()));
         assert!(scenario.is_sourced(), "{name}");
         assert!(read(&format!("{name}.drill.yaml")).text.contains(&format!("config: {name}.yaml")), "{name}");
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n\n"));
 }
 
 #[test]
@@ -85,7 +104,7 @@ fn changing_any_number_of_a_recipe_by_a_factor_of_two_makes_its_drill_fail() {
 
 /// The report of a changed recipe whose drill passes all the same.
 fn passes((name, written, changed): &(&str, &str, &str)) -> Option<String> {
-    let (_, report) = drill(name, |config| {
+    let (_, report) = drill(name, SEEDS_TO_FAIL, |config| {
         assert_eq!(config.matches(written).count(), 1, "{name}: {written}");
         config.replace(written, changed)
     });
@@ -98,9 +117,10 @@ fn no_number_of_a_recipe_is_left_out() {
         let config = read(&format!("{name}.yaml")).text;
         let lines = config.lines().map(|line| line.split('#').next().unwrap_or(line));
         let rules = lines.filter(|line| !line.contains("base_url"));
-        let words: Vec<&str> = rules.flat_map(|line| line.split([' ', ',', '{', '}', '[', ']', '"'])).collect();
+        let words: Vec<&str> =
+            rules.flat_map(|line| line.split([' ', ',', '{', '}', '[', ']', '(', ')', '"', '\''])).collect();
         for number in words.iter().filter(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
-            let is_tried = NUMBERS.iter().any(|(of, written, _)| *of == name && written.ends_with(number));
+            let is_tried = NUMBERS.iter().any(|(of, written, _)| *of == name && written.contains(number));
             assert!(is_tried, "{name}: {number}");
         }
     }
