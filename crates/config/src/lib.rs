@@ -10,6 +10,7 @@ mod quality;
 mod raw;
 mod reuse;
 mod rulebook;
+mod sessions;
 mod snapshot;
 mod strategy;
 mod units;

@@ -9,6 +9,7 @@ use crate::raw::{
 use crate::raw::{RawHealth, RawTimeouts};
 use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::rulebook::{self, Checked};
+use crate::sessions;
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use crate::strategy::{self, RawQuality};
 use canon::{FaultClass, Secret};
@@ -291,6 +292,8 @@ impl Build<'_> {
             rescue: rescue(raw.rescue),
             checks: quality::checks(raw.checks),
             evaluate: self.evaluate(name, raw)?,
+            sessions: sessions::sessions(raw.sessions)
+                .map_err(|wrong| self.at(&["models", name, "sessions"], &wrong))?,
         };
         let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
         let guards = self.guards(&path, guards)?;

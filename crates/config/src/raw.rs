@@ -6,6 +6,7 @@ use crate::price::{RawMaxPrice, RawSpend};
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::rulebook::RawRule;
+use crate::sessions::RawSessions;
 use crate::strategy::{RawQuality, RawStrategy};
 use crate::units::{Size, Span};
 use catalog::{Prices, Ratio, RawProvider};
@@ -89,6 +90,9 @@ pub struct RawModel {
     pub checks: Option<RawChecks>,
     /// A model that scores answers before they are given; off by default.
     pub evaluate: Option<RawEvaluate>,
+    /// Keep conversations at the target that serves them, for their tone and the provider's prompt cache: `on`, or a
+    /// mapping with `ttl` and `on_fault`; off by default.
+    pub sessions: Option<RawSessions>,
     /// Keep complete answers and give them again for the same question; off by default.
     pub cache: Option<RawCache>,
     /// Which identical requests in flight share one upstream call.

@@ -440,3 +440,37 @@ fn a_strategy_and_a_quality_that_mean_nothing_are_refused_at_their_line() {
         assert!(error.contains(said) && is_there, "{quality}: {error}");
     }
 }
+
+#[test]
+fn sessions_are_off_until_they_are_asked_for() {
+    use routing::{Sessions, Stickiness};
+    let sessions = |line: &str| {
+        let source = format!("{OPENAI}models:\n  chat:\n    targets: [openai/gpt-5.1]\n{line}");
+        load(&source).unwrap().resolve("chat").unwrap().settings.sessions
+    };
+    let five_minutes = Sessions { ttl: std::time::Duration::from_secs(300), on_fault: Stickiness::Move };
+    for (line, expected) in [
+        ("", None),
+        ("    sessions: off\n", None),
+        ("    sessions: false\n", None),
+        ("    sessions: on\n", Some(five_minutes)),
+        ("    sessions: true\n", Some(five_minutes)),
+        ("    sessions: {}\n", Some(five_minutes)),
+        (
+            "    sessions: { ttl: 1h, on_fault: retry_then_move }\n",
+            Some(Sessions { ttl: std::time::Duration::from_secs(3_600), on_fault: Stickiness::RetryThenMove }),
+        ),
+    ] {
+        assert_eq!(sessions(line), expected, "{line}");
+    }
+    for (line, said) in [
+        ("sessions: sometimes", "`on`, `off`, or a mapping"),
+        ("sessions: { ttl: 0s }", "expected 1s to 24h"),
+        ("sessions: { on_fault: panic }", "retry_then_move"),
+        ("sessions: { tll: 1h }", "ttl"),
+    ] {
+        let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/gpt-5.1]\n    {line}\n"));
+        let is_there = error.contains("mainstay.yaml:6") || error.contains("line 6");
+        assert!(error.contains(said) && is_there, "{error}");
+    }
+}

@@ -427,7 +427,7 @@ impl Commit {
             respond::cross(&served.target.provider, from, headers);
         }
         who_was_asked(headers, &self.machine, &self.settlement);
-        respond::set(headers, names::REASON, self.machine.fallback_reason().unwrap_or(respond::NONE));
+        respond::set(headers, names::REASON, self.machine.reason().unwrap_or(respond::NONE));
         respond::set_dropped(headers, &facts.drops);
     }
 }

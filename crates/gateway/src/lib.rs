@@ -33,6 +33,7 @@ mod readers;
 mod rescuing;
 mod reuse;
 mod ruling;
+mod session;
 mod settle;
 mod stream;
 mod wire;

@@ -10,7 +10,7 @@ use crate::server::MAX_HEAD;
 use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
 use crate::witness::{Keeper, Witness};
-use crate::{Current, Gateway, auth, body, clock, linger, models, reuse};
+use crate::{Current, Gateway, auth, body, clock, linger, models, reuse, session};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Instant};
 use config::{CallerKey, Priority, Snapshot};
@@ -187,7 +187,7 @@ impl Gateway {
         };
         let Buffered { bytes, held } = buffered;
         let plain = |error: CallerError| respond::error(dialect, &error);
-        let scan = scan::scan(dialect, &path, &bytes).map_err(|bad| {
+        let mut scan = scan::scan(dialect, &path, &bytes).map_err(|bad| {
             plain(CallerError { parameter: bad.parameter, ..CallerError::new(400, bad.code, bad.message) })
         })?;
         auth::may_use(key, &scan.model).map_err(plain)?;
@@ -197,7 +197,13 @@ impl Gateway {
                 ..CallerError::new(404, "model_not_found", unknown.to_string())
             })
         })?;
-        let inquiry = Inquiry::new(dialect, path, headers, bytes, scan);
+        let (session, bytes) = if model.settings.sessions.is_some() {
+            let (session, bytes) = session::session(key.map(|key| &*key.name), &headers, &mut scan, bytes);
+            (Some(session), bytes)
+        } else {
+            (None, bytes)
+        };
+        let inquiry = Inquiry::new(dialect, path, headers, bytes, scan).of(session);
         inquiry.rescue().map_err(plain)?;
         Ok(Admitted {
             priority: priority(key, &inquiry.headers),

@@ -1,10 +1,10 @@
 //! What routing has learned of money: how long answers are, how much of a prompt is read from a cache, and what a target
-//! has cost; and how quick it is.
+//! has cost; how quick it is; and where conversations stand.
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 
-use crate::Spending;
 use crate::speed::{Speed, Usual};
+use crate::{Pins, Spending};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,6 +81,8 @@ impl Mean {
 #[derive(Debug, Default)]
 pub struct ModelLedger {
     output: Mean,
+    /// Where its conversations stand. A target is known by its books, which a reload leaves where they are.
+    pub pins: Pins<Arc<TargetLedger>>,
 }
 
 impl ModelLedger {

@@ -14,10 +14,12 @@ mod machine;
 mod merit;
 mod model;
 mod needs;
+mod pins;
 mod plan;
 mod price;
 mod quality;
 mod ruled;
+mod session;
 mod speed;
 mod spend;
 mod strategy;
@@ -36,8 +38,10 @@ pub use model::{
     Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
+pub use pins::{MOST_PINS, Pin, Pins};
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan, plan_ruled};
 pub use price::{Estimate, estimate};
 pub use quality::{Checks, Criterion, Evaluate};
 pub use ruled::{AppliedRule, ModelRules, Overrides, Rulebook};
+pub use session::{Seat, Session, Sessions, Stickiness, Told};
 pub use spend::{SpendLimit, Spending};

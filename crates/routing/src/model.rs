@@ -1,7 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
-use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, SpeedBy, TargetLedger};
+use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, Sessions, SpeedBy, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -260,6 +260,8 @@ pub struct ModelSettings {
     pub checks: Checks,
     /// Who scores answers before they are given; `None` = nobody.
     pub evaluate: Option<Arc<Evaluate>>,
+    /// How conversations stay with their targets; `None` = each request goes where the plan says.
+    pub sessions: Option<Sessions>,
 }
 
 impl Default for ModelSettings {
@@ -276,6 +278,7 @@ impl Default for ModelSettings {
             rescue: Rescue::default(),
             checks: Checks::default(),
             evaluate: None,
+            sessions: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a request needs of a target, as far as the head scan tells.
 
+use crate::Session;
 use crate::speed::Class;
 use catalog::Moment;
 use dialect::scan::Scan;
@@ -32,6 +33,9 @@ pub struct Needs {
     /// is known, and the prices are those of any.
     #[serde(skip)]
     pub asked_at: Option<Moment>,
+    /// The conversation it belongs to. Who plans says it; `None` = to none.
+    #[serde(skip)]
+    pub session: Option<Session>,
 }
 
 impl Needs {
@@ -55,6 +59,7 @@ impl From<&Scan> for Needs {
             reasoning: asks_for_reasoning(scan),
             streamed: scan.stream,
             asked_at: None,
+            session: None,
         }
     }
 }

@@ -5,7 +5,10 @@
 
 use crate::merit::Merits;
 use crate::price::{Estimate, estimate};
-use crate::{AppliedRule, Model, Needs, Quality, Score, SpendLimit, Strategy, filter, guard, ruled, strategy};
+use crate::session::Told;
+use crate::{
+    AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, filter, guard, ruled, session, strategy,
+};
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
 use health::{BreakerStanding, ParkReason, Standing};
@@ -321,6 +324,8 @@ pub struct Plan {
     pub healthy_order: Vec<usize>,
     /// The rules that hold for the request.
     pub rules: Vec<AppliedRule>,
+    /// The session of the request, where it belongs to one and the model keeps them.
+    pub session: Option<Seat>,
     /// When it was made.
     pub made: Instant,
 }
@@ -349,6 +354,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
 
     let sifted = ruling.sift(&capable);
     let speed_by = strategy::speed_by(model.settings.strategy);
+    let pin = session::pin(model, needs, now);
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = Vec::with_capacity(capable.len());
     for &index in &capable {
@@ -362,7 +368,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             }
         }
         let standing = target.health.standing(now);
-        let estimate = estimate(model, target, needs);
+        let estimate = session::price_of_moving(target, pin.as_ref(), estimate(model, target, needs));
         let unavailable = match ruled_out {
             Some((_, reason)) => Some(reason),
             None => guard::barred(target, &estimate, now)
@@ -384,6 +390,8 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
+    let session = session::seat(model, needs, pin.as_ref(), &mut ordered);
+    let primary = ordered.healthy.first().copied();
     let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
     let estimate_of = |index: usize| estimates.iter().find(|(known, _)| *known == index).map(|(_, estimate)| *estimate);
     let primary_model = primary.and_then(|index| model.targets.get(index)).map(|target| &target.same_model);
@@ -414,6 +422,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         primary,
         healthy_order: ordered.healthy,
         rules: ruled::applied(ruling, &sifted),
+        session,
         made: now,
     }
 }
@@ -465,13 +474,23 @@ impl Plan {
     }
 
     /// What would have to change for the second candidate to stand before the first; `None` where the strategy rates
-    /// nobody, or where health or a rule had a say.
+    /// nobody, or where health, a rule or a session had a say.
     pub fn reversal(&self, model: &Model) -> Option<String> {
         let [first, second, ..] = self.candidates.as_slice() else { return None };
-        if first.demoted.is_some() || second.demoted.is_some() || !self.rules.is_empty() {
+        let is_pinned = self.session.as_ref().is_some_and(|seat| seat.diverts);
+        if first.demoted.is_some() || second.demoted.is_some() || is_pinned || !self.rules.is_empty() {
             return None;
         }
         Score::reversal(model, (&first.id, first.score?), (&second.id, second.score?))
+    }
+
+    /// What is told of the session; `None` where the request belongs to none.
+    pub fn session_told(&self) -> Option<Told<'_>> {
+        let Seat { pinned, diverts } = *self.session.as_ref()?;
+        let candidates = self.candidates.iter().map(|it| (it.target, it.id.as_str()));
+        let mut all = candidates.chain(self.excluded.iter().map(|it| (it.target, it.id.as_str())));
+        let target = all.find(|(index, _)| Some(*index) == pinned).map(|(_, id)| id);
+        Some(Told { target, instead_of_the_primary: diverts })
     }
 
     /// Why the primary is not the first candidate, as a short code; `None` when it is, or when there is no primary.
@@ -510,6 +529,10 @@ impl fmt::Display for Plan {
         if self.candidates.is_empty() {
             writeln!(f, "  no candidate")?;
         }
+        if let Some(Told { target: Some(id), instead_of_the_primary }) = self.session_told() {
+            let beside = if instead_of_the_primary { ", instead of the strategy's first" } else { "" };
+            writeln!(f, "  session: stands at {id}{beside}")?;
+        }
         for exclusion in &self.excluded {
             writeln!(f, "  -  {}: {}", exclusion.id, exclusion.describe(self.made))?;
         }
@@ -546,6 +569,8 @@ impl serde::Serialize for Plan {
             excluded: Vec<ExclusionView<'a>>,
             #[serde(skip_serializing_if = "<[AppliedRule]>::is_empty")]
             rules: &'a [AppliedRule],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            session: Option<Told<'a>>,
         }
         View {
             model: &self.model,
@@ -571,6 +596,7 @@ impl serde::Serialize for Plan {
                 })
                 .collect(),
             rules: &self.rules,
+            session: self.session_told(),
         }
         .serialize(serializer)
     }

@@ -42,15 +42,24 @@ pub fn estimate(model: &Model, target: &Target, needs: &Needs) -> Estimate {
     let longest = needs.max_output_tokens.and(cap).unwrap_or(expected);
     let input_tokens = needs.estimated_tokens;
     let rates = target.facts.prices.as_ref().map(|prices| prices.at(needs.asked_at, input_tokens));
-    let cached_rate = rates.and_then(|rates| rates.cached_input);
-    let cached_tokens = if cached_rate.is_some() { target.ledger.usually_cached(input_tokens) } else { 0 };
     let output_tokens = expected.saturating_mul(answers);
-    let price = rates.map(|rates| {
-        let cached = rates.cached_input.unwrap_or(rates.input).of(cached_tokens);
-        rates.input.of(input_tokens - cached_tokens).plus(cached).plus(rates.output.of(output_tokens))
-    });
     let most = rates.map(|rates| rates.input.of(input_tokens).plus(rates.output.of(longest.saturating_mul(answers))));
-    Estimate { input_tokens, cached_tokens, output_tokens, rates, price, most }
+    Estimate { input_tokens, cached_tokens: 0, output_tokens, rates, price: None, most }
+        .with_cached(target.ledger.usually_cached(input_tokens))
+}
+
+impl Estimate {
+    /// With so many tokens read from the cache, where that has a price of its own.
+    pub(crate) fn with_cached(self, tokens: u64) -> Self {
+        let cached_rate = self.rates.and_then(|rates| rates.cached_input);
+        let cached_tokens = if cached_rate.is_some() { tokens.min(self.input_tokens) } else { 0 };
+        let price = self.rates.map(|rates| {
+            let cached = rates.cached_input.unwrap_or(rates.input).of(cached_tokens);
+            let uncached = rates.input.of(self.input_tokens - cached_tokens);
+            uncached.plus(cached).plus(rates.output.of(self.output_tokens))
+        });
+        Self { cached_tokens, price, ..self }
+    }
 }
 
 /// As `explain` prints it.

@@ -2,7 +2,7 @@
 
 use super::json::Parsed;
 use super::tokens::Medium;
-use super::walk::{MediumSeen, Walker, whole};
+use super::walk::{MediumSeen, Speaker, Walker, whole};
 
 impl Walker<'_> {
     pub(super) fn anthropic_messages(&mut self, key: &[u8]) -> Parsed<()> {
@@ -53,7 +53,13 @@ impl Walker<'_> {
         let (mut is_users, mut content) = (false, None);
         self.members(|walker, key, _| {
             match key {
-                b"role" => is_users = walker.value()?.0 == b"\"user\"",
+                b"role" => {
+                    let (role, _) = walker.value()?;
+                    is_users = role == b"\"user\"";
+                    if role == b"\"assistant\"" {
+                        walker.speaker = Speaker::Model;
+                    }
+                }
                 b"content" => {
                     let start = walker.cursor.at();
                     walker.blocks()?;

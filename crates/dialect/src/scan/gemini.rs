@@ -3,7 +3,7 @@
 use super::Field;
 use super::json::Parsed;
 use super::tokens::Medium;
-use super::walk::{MediumSeen, Walker, whole};
+use super::walk::{MediumSeen, Speaker, Walker, whole};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -11,7 +11,12 @@ impl Walker<'_> {
     pub(super) fn gemini(&mut self, key: &[u8]) -> Parsed<()> {
         match key {
             b"contents" => self.elements(|walker, _| walker.content()).map(drop),
-            b"systemInstruction" | b"system_instruction" => self.turn().map(drop),
+            b"systemInstruction" | b"system_instruction" => {
+                self.turn()?;
+                // Whatever role it states, it is no turn of the history.
+                self.speaker = Speaker::Caller;
+                Ok(())
+            }
             b"tools" => {
                 self.scan.has_tools |= self.json_text()?;
                 Ok(())
@@ -81,7 +86,13 @@ impl Walker<'_> {
         let (mut is_users, mut parts) = (true, None);
         self.members(|walker, key, _| {
             match key {
-                b"role" => is_users = walker.value()?.0 == b"\"user\"",
+                b"role" => {
+                    let (role, _) = walker.value()?;
+                    is_users = role == b"\"user\"";
+                    if role == b"\"model\"" {
+                        walker.speaker = Speaker::Model;
+                    }
+                }
                 b"parts" => {
                     let start = walker.cursor.at();
                     walker.elements(|walker, _| walker.part())?;

@@ -9,6 +9,7 @@ mod ask;
 mod gemini;
 mod json;
 mod openai_chat;
+mod opening;
 mod tokens;
 mod walk;
 
@@ -19,6 +20,7 @@ use std::ops::Range;
 
 pub use ask::ask_texts;
 pub(crate) use json::Cursor;
+pub use opening::blank;
 use walk::Walker;
 
 /// More top-level fields than any dialect has, by far; a body with more of them is refused.
@@ -71,6 +73,10 @@ pub struct Scan {
     pub has_tool_history: bool,
     /// What is asked of the model's thinking, in the dialect's own terms.
     pub thinking: ThinkingAsked,
+    /// Messages a conversation begins with: instructions, and the first turn of the caller.
+    pub opening_messages: usize,
+    /// Turns of the model in the history.
+    pub model_turns: u32,
     /// Where the things stand that a target's profile may change below the top level.
     pub places: Places,
 }

@@ -2,7 +2,7 @@
 
 use super::json::{Parsed, Text};
 use super::tokens::Medium;
-use super::walk::{MediumSeen, Walker, whole};
+use super::walk::{MediumSeen, Speaker, Walker, whole};
 use super::{Field, MessageMember, StreamOptions, ToolTurn};
 use std::borrow::Cow;
 
@@ -132,10 +132,15 @@ impl Walker<'_> {
         let Some(text) = self.string()? else { return Ok(()) };
         match self.cursor.characters(&text).as_deref() {
             Some(b"developer") => {
+                self.speaker = Speaker::Instructor;
                 self.scan.has_developer_role = true;
                 self.scan.places.developer_roles.push(text.quoted());
             }
-            Some(b"system") => self.scan.places.system_roles.push(text.quoted()),
+            Some(b"system") => {
+                self.speaker = Speaker::Instructor;
+                self.scan.places.system_roles.push(text.quoted());
+            }
+            Some(b"assistant") => self.speaker = Speaker::Model,
             _ => {}
         }
         Ok(())

@@ -21,6 +21,22 @@ pub(super) struct Walker<'b> {
     pub(super) tool_results: usize,
     /// How often Gemini's `generationConfig` stands in the body, in either spelling.
     pub(super) config_seen: usize,
+    /// Who says the message that is being read.
+    pub(super) speaker: Speaker,
+    /// The caller's first turn was read.
+    is_open: bool,
+}
+
+/// Who says a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Speaker {
+    /// A caller, a tool, or nobody says who.
+    #[default]
+    Caller,
+    /// The model.
+    Model,
+    /// Whoever gives the model its instructions.
+    Instructor,
 }
 
 /// What is known of a medium while the object that holds it is read: its members come in any order.
@@ -44,6 +60,8 @@ impl<'b> Walker<'b> {
             bad_key: None,
             tool_results: 0,
             config_seen: 0,
+            speaker: Speaker::Caller,
+            is_open: false,
         }
     }
 
@@ -191,6 +209,10 @@ impl<'b> Walker<'b> {
         if is_users && content.is_some() && self.tool_results == results {
             self.scan.ask = content;
         }
+        self.scan.opening_messages += usize::from(!self.is_open);
+        self.is_open |= self.speaker != Speaker::Instructor;
+        self.scan.model_turns += u32::from(self.speaker == Speaker::Model);
+        self.speaker = Speaker::Caller;
     }
 
     /// Records a medium, once the object that holds it was read.
@@ -268,6 +290,8 @@ fn known(key: &[u8]) -> Option<Cow<'static, str>> {
         "presence_penalty",
         "frequency_penalty",
         "output_config",
+        "prompt_cache_key",
+        "session_id",
     ];
     let key = std::str::from_utf8(key).ok()?;
     let usual = USUAL.iter().find(|usual| **usual == key);

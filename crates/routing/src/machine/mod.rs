@@ -32,11 +32,11 @@ pub use types::{
     TranscriptCursor,
 };
 
-use crate::{Model, Plan};
+use crate::{Model, Plan, Stickiness, session};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
 use health::{Lesson, lesson};
 use record::{Record, Running, Track};
-use rules::{SameOnce, Then};
+use rules::{Rule, SameOnce, Then};
 use start::{NotStarted, Order};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +158,7 @@ impl Machine {
         if self.served == Some(attempt) {
             return self.end(fault);
         }
-        let rule = rules::rule(&self.model, &fault, altered);
+        let rule = self.rule(track, &fault, altered);
         match rule.then {
             Then::Stop | Then::StopUnlessAltered => {
                 let other =
@@ -182,11 +182,29 @@ impl Machine {
         })
     }
 
+    /// The row for a fault; the target of a conversation that would rather not move is asked once more.
+    fn rule(&self, track: usize, fault: &Fault, altered: bool) -> Rule {
+        let rule = rules::rule(&self.model, fault, altered);
+        let is_next = matches!(rule.then, Then::Next | Then::NextSameModelFirst);
+        let is_open = rule.same_once != SameOnce::Jittered && self.model.settings.on.policy(fault.class).step.is_none();
+        if is_next && is_open && self.is_clung_to(track) && session::is_worth_a_retry(fault.class) {
+            return Rule { same_once: SameOnce::Jittered, ..rule };
+        }
+        rule
+    }
+
+    /// Whether the conversation stands at this target and leaves it for a second fault alone.
+    fn is_clung_to(&self, track: usize) -> bool {
+        let clings = self.model.settings.sessions.is_some_and(|it| it.on_fault == Stickiness::RetryThenMove);
+        let pinned = self.plan.session.as_ref().and_then(|seat| seat.pinned);
+        clings && pinned.is_some() && pinned == self.tracks.get(track).map(|track| track.target)
+    }
+
     /// Another go at the target that has just failed, where its fault allows one.
     fn same_target(
         &mut self,
         track: usize,
-        rule: rules::Rule,
+        rule: Rule,
         fault: &Fault,
         was_probe: bool,
         now: Instant,
@@ -211,7 +229,7 @@ impl Machine {
         if other.is_none() && rule.waits { self.wait_for_hint(track, fault, now) } else { other }
     }
 
-    fn try_other_credential(&mut self, track: usize, rule: rules::Rule, fault: &Fault, now: Instant) -> Option<Action> {
+    fn try_other_credential(&mut self, track: usize, rule: Rule, fault: &Fault, now: Instant) -> Option<Action> {
         let attempts = self.tracks.get(track)?.attempts;
         let most = if fault.class == FaultClass::RateLimited { MAX_LIMITED } else { MAX_CREDENTIALS };
         if !rule.other_credential || attempts >= most || now >= self.facts.deadline {
@@ -225,9 +243,10 @@ impl Machine {
     fn wait_for_hint(&mut self, track: usize, fault: &Fault, now: Instant) -> Option<Action> {
         let hint = fault.retry_after?;
         let until = now + hint;
-        let tracked = self.tracks.get_mut(track)?;
-        tracked.limited_until = Some(until);
-        let max_wait = self.model.settings.on.policy(FaultClass::RateLimited).max_wait?;
+        self.tracks.get_mut(track)?.limited_until = Some(until);
+        let stated = self.model.settings.on.policy(FaultClass::RateLimited).max_wait;
+        let max_wait = stated.or_else(|| self.is_clung_to(track).then_some(start::LAST_MAX_WAIT))?;
+        let tracked = self.tracks.get(track)?;
         let spent = tracked.attempts >= MAX_LIMITED || tracked.retried;
         if spent || hint > max_wait || until >= self.facts.deadline {
             return None;
@@ -329,6 +348,9 @@ impl Machine {
         }
         self.answered(attempt, credential, now);
         self.served = Some(attempt);
+        if let Some(record) = self.record(attempt) {
+            session::settle(&self.model, &self.plan, &self.facts.needs, &record.target, now);
+        }
         self.cancel_all_but(attempt, now);
         self.settle(now)
     }

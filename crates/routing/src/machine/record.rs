@@ -153,6 +153,17 @@ impl Machine {
         faulted.or_else(|| self.plan.diversion()).or(Some("breaker_open"))
     }
 
+    /// Why another target than the strategy's first serves: as [`Machine::fallback_reason`], or `session` where the
+    /// conversation stands there, which is no fallback.
+    pub fn reason(&self) -> Option<&'static str> {
+        let stays = || {
+            let served = self.record(self.served?)?;
+            let seat = self.plan.session.as_ref().filter(|seat| seat.diverts)?;
+            (self.tracks.get(served.track)?.target == seat.pinned?).then_some("session")
+        };
+        self.fallback_reason().or_else(stays)
+    }
+
     pub(super) fn record(&self, attempt: AttemptId) -> Option<&Record> {
         self.records.get(attempt.0 as usize)
     }

@@ -16,7 +16,7 @@ const COLD_HEDGE: Duration = Duration::from_millis(250);
 /// Samples that make a median known.
 const KNOWN_MEDIAN: usize = 5;
 /// Waited for a rate limit's hint when no other candidate is left.
-const LAST_MAX_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LAST_MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Why an attempt did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -503,7 +503,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             at: now,
             served: served.as_ref().map(|served| exchange.calls[served.attempt.0 as usize].target),
             fallback: served.as_ref().map_or(0, |served| served.fallback),
-            reason: machine.fallback_reason(),
+            reason: machine.reason(),
             error,
             broken,
             hung_up,

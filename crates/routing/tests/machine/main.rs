@@ -9,6 +9,7 @@ mod plans;
 mod prices;
 mod rescue;
 mod scenarios;
+mod sessions;
 mod slow;
 mod speed;
 mod storms;
