@@ -177,6 +177,28 @@ async fn a_rule_sets_what_becomes_of_a_stream_that_breaks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_target_has_cost_today_sends_the_rest_elsewhere_until_the_window_has_passed() {
+    let rules =
+        "rules:\n  - { name: enough, if: 'spent(\"primary/m-1\", duration(\"1h\")) > 0.001', avoid: primary/m-1 }";
+    let keys = "[sk-1], models: [{ id: m-1, prices: { input: 2, output: 10 } }]";
+    let world = Plan { keys, ..Plan::default() }.top(rules).build();
+    let mut cost = 0.0;
+    while cost <= 0.001 {
+        let answer = world.hello().await;
+        answer.served_by("primary");
+        cost += answer.header("x-mainstay-cost").unwrap().parse::<f64>().unwrap();
+    }
+    for _ in 0..30 {
+        let answer = world.hello().await;
+        answer.served_by("fallback");
+        assert_eq!(answer.header("x-mainstay-reason"), Some("rule"));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1900)).await;
+    world.hello().await.served_by("primary");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rule_that_fails_is_skipped_and_the_request_served() {
     let world =
         world("  - { if: '1 / (request.tokens - request.tokens) == 1', exclude: ['primary/*', 'fallback/*'] }\n");

@@ -63,7 +63,10 @@ impl Rulebook {
         overrides: Vec<Option<Overrides>>,
         find: impl Fn(&str) -> Option<Arc<Target>>,
     ) -> Option<Self> {
-        let watched = set.watched().iter().map(|id| find(id)).collect::<Option<_>>()?;
+        let watched: Vec<Arc<Target>> = set.watched().iter().map(|id| find(id)).collect::<Option<_>>()?;
+        for (target, window) in set.spends() {
+            watched.get(*target)?.ledger.spending.watch(*window);
+        }
         Some(Self { set, watched, overrides })
     }
 
@@ -237,6 +240,12 @@ impl Targets for Watched<'_> {
     fn counts(&self, target: usize, class: Option<FaultClass>, window: Duration, now: Instant) -> Counts {
         let tally = self.targets.get(target).and_then(|target| target.tally.as_ref());
         tally.map_or_else(Counts::default, |tally| tally.within(class, window, now))
+    }
+
+    fn spent(&self, target: usize, window: Duration, now: Instant) -> Option<f64> {
+        let target = self.targets.get(target)?;
+        target.facts.prices.as_ref()?;
+        Some(target.ledger.spending.spent(window, now).as_dollars())
     }
 
     fn last_heard(&self, target: usize) -> Option<Instant> {

@@ -43,7 +43,10 @@ impl Spending {
     /// Sums up what is spent within this length of time from now on.
     pub fn watch(&self, window: Duration) {
         let mut books = self.lock();
-        if books.windows.iter().any(|known| known.length == window) {
+        // Whoever asked last is the last to be given up.
+        if let Some(place) = books.windows.iter().position(|known| known.length == window) {
+            let known = books.windows.remove(place);
+            books.windows.push(known);
             return;
         }
         if books.windows.len() >= MOST_WINDOWS {
@@ -222,6 +225,17 @@ mod tests {
         let spending = Arc::new(Spending::default());
         spending.watch(HOUR);
         spending
+    }
+
+    #[test]
+    fn a_window_that_is_asked_for_again_outlives_those_that_are_not() {
+        let spending = watched();
+        for reload in 1..100 {
+            spending.watch(HOUR);
+            (1..4).for_each(|rule| spending.watch(Duration::from_secs(reload * 10 + rule)));
+        }
+        reserve(&spending, "3", at(0)).unwrap().begun().settle(None, at(0));
+        assert_eq!(spending.spent(HOUR, at(0)), usd("3"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::eval::{Arithmetic, Comparison, Constant, Expr};
 use crate::facts::{Map, Modality, REQUEST, TARGET, Type};
 use crate::problem::{Problem, Span, unknown};
 use crate::{TargetFact, check_calls};
+use std::time::Duration;
 
 /// The states of a breaker, as rules write them.
 const BREAKER: [&str; 5] = ["closed", "ramping", "half_open", "open", "off"];
@@ -15,12 +16,18 @@ const BREAKER: [&str; 5] = ["closed", "ramping", "half_open", "open", "off"];
 const CREDENTIALS: [&str; 7] =
     ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "x-mainstay-key"];
 
+/// Windows of one target that rules sum up money over: each is kept for as long as the process lives, and there is room
+/// for twice as many.
+const MOST_SPENDS: usize = 4;
+
 /// Checks expressions against the targets there are, and collects those that are asked about.
 pub(crate) struct Checker<'a> {
     /// Ids of every target of the configuration.
     pub(crate) known: &'a [&'a str],
     /// Ids of the targets that expressions read, in the order of their numbers.
     pub(crate) watched: Vec<String>,
+    /// Windows that money is summed up over, by target.
+    pub(crate) spends: Vec<(usize, Duration)>,
 }
 
 /// What a part of an expression stands for.
@@ -304,6 +311,19 @@ impl Checker<'_> {
             }
         };
         Ok(Meaning::Value(expr, Type::Bool))
+    }
+
+    /// Money is summed up over this window.
+    pub(crate) fn spends(&mut self, target: usize, window: Duration, span: &Span) -> Result<(), Problem> {
+        if self.spends.contains(&(target, window)) {
+            return Ok(());
+        }
+        if self.spends.iter().filter(|(it, _)| *it == target).count() >= MOST_SPENDS {
+            let message = format!("expected at most {MOST_SPENDS} windows of `spent` for one target in all rules");
+            return Err(Problem::new(span, message));
+        }
+        self.spends.push((target, window));
+        Ok(())
     }
 
     /// The number of a target that is named in a rule.

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 /// The shortest and the longest window that calls are counted over.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
-const LONGEST_WINDOW: Duration = Duration::from_secs(3600);
+const LONGEST_WINDOW: (Duration, &str) = (Duration::from_secs(3600), "1h");
+/// The longest window that money is summed up over: a month.
+const LONGEST_SPEND: (Duration, &str) = (Duration::from_secs(31 * 24 * 3600), "744h");
 
-const FUNCTIONS: [&str; 8] = ["target", "rate", "samples", "duration", "has", "size", "int", "double"];
+const FUNCTIONS: [&str; 9] = ["target", "rate", "samples", "spent", "duration", "has", "size", "int", "double"];
 const METHODS: [&str; 4] = ["startsWith", "endsWith", "contains", "size"];
 /// Words of CEL that a rule does without.
 const LEFT_OUT: [(&str, &str); 8] = [
@@ -45,14 +47,22 @@ fn function(checker: &mut Checker<'_>, call: &Call, span: &Span) -> Result<Meani
             let expr = Expr::Rate {
                 target: checker.target(id)?,
                 class: class_of(class)?,
-                window: window_of(checker, window)?,
+                window: window_of(checker, window, LONGEST_WINDOW)?,
             };
             Ok(Meaning::Value(expr, Type::Double))
         }
         "samples" => {
             let [id, window] = arguments(call, span, "samples(\"provider/model\", duration(\"5m\"))")?;
-            let expr = Expr::Samples { target: checker.target(id)?, window: window_of(checker, window)? };
+            let expr =
+                Expr::Samples { target: checker.target(id)?, window: window_of(checker, window, LONGEST_WINDOW)? };
             Ok(Meaning::Value(expr, Type::Int))
+        }
+        "spent" => {
+            let [id, window] = arguments(call, span, "spent(\"provider/model\", duration(\"24h\"))")?;
+            let (target, written) = (checker.target(id)?, window);
+            let window = window_of(checker, written, LONGEST_SPEND)?;
+            checker.spends(target, window, &written.span)?;
+            Ok(Meaning::Value(Expr::Spent { target, window }, Type::Double))
         }
         "duration" => {
             let [text] = arguments(call, span, "duration(\"90s\")")?;
@@ -170,13 +180,13 @@ fn class_of(node: &Node) -> Result<Option<FaultClass>, Problem> {
     })
 }
 
-fn window_of(checker: &mut Checker<'_>, node: &Node) -> Result<Duration, Problem> {
+fn window_of(checker: &mut Checker<'_>, node: &Node, longest: (Duration, &str)) -> Result<Duration, Problem> {
     let Expr::Constant(Constant::Nanos(nanos)) = checker.expect(node, Type::Duration)? else {
         return Err(Problem::new(&node.span, "expected a window that is written here, such as `duration(\"5m\")`"));
     };
     let window = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
-    if !(SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&window) {
-        return Err(Problem::new(&node.span, "expected a window from 1s to 1h"));
+    if !(SHORTEST_WINDOW..=longest.0).contains(&window) {
+        return Err(Problem::new(&node.span, format!("expected a window from 1s to {}", longest.1)));
     }
     Ok(window)
 }

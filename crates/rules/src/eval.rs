@@ -74,6 +74,8 @@ pub trait Targets {
     /// Calls of the target that ended within the window before `now`, and how many of them with this class of fault
     /// (`None` = any but the caller's own).
     fn counts(&self, target: usize, class: Option<FaultClass>, window: Duration, now: Instant) -> Counts;
+    /// US dollars spent on the target within the window before `now`; `None` = its prices are unknown.
+    fn spent(&self, target: usize, window: Duration, now: Instant) -> Option<f64>;
     /// When something was last heard of a call of the target: the first of an answer, or an end. `None` = never.
     fn last_heard(&self, target: usize) -> Option<Instant>;
 }
@@ -222,6 +224,10 @@ pub(crate) enum Expr {
         target: usize,
         window: Duration,
     },
+    Spent {
+        target: usize,
+        window: Duration,
+    },
     /// Whether the inner one is known.
     Known(Box<Expr>),
     Not(Box<Expr>),
@@ -293,6 +299,9 @@ impl Expr {
             }
             Self::Samples { target, window } => {
                 Ok(Value::count(facts.targets.counts(*target, None, *window, facts.moment.now).all))
+            }
+            Self::Spent { target, window } => {
+                facts.targets.spent(*target, *window, facts.moment.now).map(Value::Double).ok_or(Halt::Unknown)
             }
             Self::Known(inner) => match inner.value(facts) {
                 Ok(_) => Ok(Value::Bool(true)),

@@ -220,7 +220,7 @@ pub(crate) const CLOCK: [(&str, ClockPart, &str); 3] = [
 ];
 
 /// Functions, as they are called, with the type they give.
-pub(crate) const FUNCTIONS: [(&str, &str, &str); 9] = [
+pub(crate) const FUNCTIONS: [(&str, &str, &str); 10] = [
     ("target(\"provider/model\")", "target", "a target that a model of this file lists"),
     (
         "rate(\"provider/model\", \"class\", duration(\"5m\"))",
@@ -229,6 +229,12 @@ pub(crate) const FUNCTIONS: [(&str, &str, &str); 9] = [
          own; unknown below `min_samples`",
     ),
     ("samples(\"provider/model\", duration(\"5m\"))", "int", "calls of the target that ended within the window"),
+    (
+        "spent(\"provider/model\", duration(\"24h\"))",
+        "double",
+        "US dollars spent on the target within the window (1s to 31 days), calls in flight at their expected cost; unknown \
+         where its prices are",
+    ),
     ("duration(\"90s\")", "duration", "a length of time: `ms`, `s`, `m`, `h`, also `1m30s`"),
     ("has(request.labels.team)", "bool", "whether something is known: a label, a header, a fact that may be unknown"),
     ("size(request.user)", "int", "characters of a string"),

@@ -50,8 +50,8 @@ pub(crate) struct Rule {
     pub(crate) looked_up: Vec<LookedUp>,
     /// The targets that the latch measures.
     pub(crate) measured: Vec<usize>,
-    /// What the condition asks of each request depends on targets as well.
-    pub(crate) asks_targets: bool,
+    /// The condition depends on what targets do or cost, not on the request alone.
+    pub(crate) diverts: bool,
     pub(crate) settings: LatchSettings,
     /// All that is written of it: a rule that is written the same after a reload remembers what it knew.
     text: String,
@@ -81,6 +81,7 @@ impl Rule {
         measured.extend(of_until.measured);
         measured.sort_unstable();
         measured.dedup();
+        let diverts = !(measured.is_empty() && of_request.measured.is_empty()) || of_request.spent || of_latch.spent;
         Ok(Self {
             name: written.name.map_or_else(|| format!("rule {}", number + 1).into(), Into::into),
             settings: LatchSettings { hold: written.hold.unwrap_or_default(), measures: !measured.is_empty() },
@@ -91,7 +92,7 @@ impl Rule {
             actions: written.actions.clone(),
             measured,
             looked_up: of_request.looked_up,
-            asks_targets: !of_request.measured.is_empty(),
+            diverts,
             text: format!("{written:?}"),
             latch: Mutex::default(),
             failures: AtomicU64::new(0),
@@ -169,6 +170,8 @@ pub(crate) struct Reads {
     pub(crate) sampled: bool,
     /// Labels and headers, by name, and the user.
     pub(crate) looked_up: Vec<LookedUp>,
+    /// What was spent on a target. It is known without any call, and so needs no way back.
+    pub(crate) spent: bool,
     /// Targets of which something is read that changes with the traffic.
     pub(crate) measured: Vec<usize>,
 }
@@ -208,6 +211,7 @@ impl Reads {
                 self.sampled = true;
                 self.measured.push(*target);
             }
+            Expr::Spent { .. } => self.spent = true,
             Expr::Samples { target, .. } => self.measured.push(*target),
             Expr::Known(inner)
             | Expr::Not(inner)

@@ -8,12 +8,14 @@ use crate::problem::{Problem, Span, unknown};
 use crate::rule::{LookedUp, Rule, Written};
 use crate::ruling::{Held, Ruling};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Rules in the order they are written: an earlier one is stronger.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
     watched: Vec<String>,
+    spends: Vec<(usize, Duration)>,
 }
 
 /// What is wrong with a set.
@@ -64,7 +66,7 @@ impl RuleSet {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn compile(written: &[Written<'_>], known: &[&str]) -> Result<Self, Wrong> {
-        let mut checker = Checker { known, watched: Vec::new() };
+        let mut checker = Checker { known, watched: Vec::new(), spends: Vec::new() };
         let mut rules = Vec::with_capacity(written.len());
         for (number, it) in written.iter().enumerate() {
             check_actions(number, it, known)?;
@@ -78,7 +80,7 @@ impl RuleSet {
             })?;
             rules.push(rule);
         }
-        Ok(Self { rules, watched: checker.watched })
+        Ok(Self { rules, watched: checker.watched, spends: checker.spends })
     }
 
     /// Whether there are none.
@@ -89,6 +91,11 @@ impl RuleSet {
     /// Ids of the targets that the rules read, in the order in which [`Targets`] is asked for them by number.
     pub fn watched(&self) -> &[String] {
         &self.watched
+    }
+
+    /// Windows over which must be summed up what is spent on watched targets, each by its number.
+    pub fn spends(&self) -> &[(usize, Duration)] {
+        &self.spends
     }
 
     /// What the rules that concern a model look up of a request, as texts: two requests that differ in them are not the
@@ -141,7 +148,7 @@ impl RuleSet {
                 ruling.held.push(Held {
                     rule: number,
                     name: &rule.name,
-                    is_diversion: rule.settings.measures || rule.asks_targets,
+                    is_diversion: rule.diverts,
                     sets: reach.sets,
                     reach,
                 });

@@ -8,6 +8,7 @@ mod invariants;
 mod plans;
 mod prices;
 mod rescue;
+mod ruled;
 mod scenarios;
 mod sessions;
 mod slow;

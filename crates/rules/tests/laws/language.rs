@@ -16,6 +16,7 @@ fn world() -> World {
         .fact("a/1", TargetFact::InFlight, Known::Int(7));
     world.counts.insert(("a/1", Some(FaultClass::RateLimited)), Counts { all: 100, of_class: 25 });
     world.counts.insert(("a/1", None), Counts { all: 100, of_class: 30 });
+    world.spent.insert("a/1", (Duration::from_secs(86_400), 20.5));
     world.labels.insert("team", "legal");
     world.headers.insert("x-tier", "bulk");
     world
@@ -53,6 +54,8 @@ fn expressions_mean_what_they_mean_in_cel() {
         ("target('a/1').input_price * 1.5 < target('b/1').input_price", true),
         ("rate('a/1', 'rate_limited', duration('5m')) > 0.20", true),
         ("rate('a/1', 'any', duration('5m')) == 0.3 && samples('a/1', duration('1h')) == 100", true),
+        ("spent('a/1', duration('24h')) > 20 && spent('a/1', duration('24h')) < 20.6", true),
+        ("spent('b/1', duration('24h')) > 0 || spent('b/1', duration('24h')) <= 0", false),
         ("request.tokens > 1000 || request.reasoning", false),
         ("request.stream == false", false),
         ("1 > 2 ? true : false", false),
@@ -138,6 +141,7 @@ fn what_is_wrong_is_refused_at_its_character() {
         ("rate('a/1', 'ratelimited', duration('5m')) > 0.1", "'ratelimited'", "did you mean `rate_limited`?"),
         ("rate('a/1', 'cancelled', duration('5m')) > 0.1", "'cancelled'", "no class of faults"),
         ("rate('a/1', 'any', duration('2h')) > 0.1", "duration('2h')", "from 1s to 1h"),
+        ("spent('a/1', duration('800h')) > 1", "duration('800h')", "from 1s to 744h"),
         ("rate('a/1', 'any', '5m') > 0.1", "'5m'", "expected duration, found string"),
         ("rate('a/1', 'any') > 0.1", "rate('a/1', 'any')", "expected 3 arguments"),
         ("duration('5 parsecs') > duration('1s')", "'5 parsecs'", "no length of time"),
@@ -199,4 +203,17 @@ fn a_rule_says_what_it_does_to_whom_and_says_it_once() {
     assert_eq!(compile(&[twice(), twice()]).unwrap_err().field, "name");
     let without = Written { min_samples: Some(5), ..rule("request.tools") };
     assert_eq!(compile(&[without]).unwrap_err().field, "min_samples");
+}
+
+#[test]
+fn a_target_is_summed_up_over_a_few_windows_and_no_more() {
+    let hours = |hours: std::ops::Range<u32>| {
+        let parts: Vec<String> = hours.map(|it| format!("spent('a/1', duration('{it}h')) > 1.0")).collect();
+        parts.join(" || ")
+    };
+    let (four, five) = (hours(1..5), hours(1..6));
+    assert_eq!(compile(&[rule(&four), rule(&four)]).unwrap().spends().len(), 4);
+    let wrong = compile(&[rule(&five)]).unwrap_err();
+    assert!(wrong.message.contains("at most 4 windows"), "{}", wrong.message);
+    assert_eq!(five.get(wrong.span.unwrap()), Some("duration('5h')"));
 }

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) facts: HashMap<(&'static str, TargetFact), Known>,
     pub(crate) counts: HashMap<(&'static str, Option<FaultClass>), Counts>,
     pub(crate) last_heard: HashMap<&'static str, Instant>,
+    /// What was spent within a window.
+    pub(crate) spent: HashMap<&'static str, (Duration, f64)>,
     pub(crate) labels: HashMap<&'static str, &'static str>,
     pub(crate) headers: HashMap<&'static str, &'static str>,
     pub(crate) user: Option<&'static str>,
@@ -61,6 +63,10 @@ impl Targets for World {
 
     fn counts(&self, target: usize, class: Option<FaultClass>, _: Duration, _: Instant) -> Counts {
         self.counts.get(&(self.id(target), class)).copied().unwrap_or_default()
+    }
+
+    fn spent(&self, target: usize, window: Duration, _: Instant) -> Option<f64> {
+        self.spent.get(self.id(target)).filter(|(length, _)| *length == window).map(|(_, dollars)| *dollars)
     }
 
     fn last_heard(&self, target: usize) -> Option<Instant> {
