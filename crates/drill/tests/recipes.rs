@@ -6,7 +6,7 @@ use drill::{NamedText, Over, Report, Scenario};
 use std::path::{Path, PathBuf};
 
 /// A number of a recipe, as it is written, and with its value doubled or halved: the drill then fails.
-const NUMBERS: [(&str, &str, &str); 35] = [
+const NUMBERS: [(&str, &str, &str); 43] = [
     ("three-failures-then-rest", "consecutive: 3", "consecutive: 6"),
     ("three-failures-then-rest", " rest: 120s", " rest: 60s"),
     ("three-failures-then-rest", "max_rest: 120s", "max_rest: 60s"),
@@ -40,6 +40,14 @@ const NUMBERS: [(&str, &str, &str); 35] = [
     ("peak-hour-prices-move-bulk", "from: \"01:00\"", "from: \"02:00\""),
     ("peak-hour-prices-move-bulk", "to: \"10:00\"", "to: \"05:00\""),
     ("peak-hour-prices-move-bulk", "> 0.0011", "> 0.0022"),
+    ("cheapest-acceptable-first", "min_quality: 0.7", "min_quality: 0.35"),
+    ("cheapest-acceptable-first", "quality: 0.9", "quality: 0.45"),
+    ("cheapest-acceptable-first", "quality: 0.8", "quality: 0.4"),
+    ("cheapest-acceptable-first", "quality: 0.5", "quality: 1.0"),
+    ("cheapest-acceptable-first", "input: 0.70", "input: 0.35"),
+    ("cheapest-acceptable-first", "output: 2.80", "output: 1.40"),
+    ("cheapest-acceptable-first", "input: 0.60", "input: 1.20"),
+    ("cheapest-acceptable-first", "output: 2.40", "output: 4.80"),
     // What is no number, but must matter as well.
     ("strict", "profile: strict", "profile: default"),
     ("503-at-once-429-after-a-pause", "overloaded: next", "overloaded: { delay: 500ms }"),
@@ -80,7 +88,7 @@ fn drill(name: &str, seeds: usize, alter: impl Fn(&str) -> String) -> (Scenario,
 #[test]
 fn every_recipe_passes_its_drill_and_says_where_its_figures_come_from() {
     let names = names();
-    assert!(names.len() >= 14, "{names:?}");
+    assert!(names.len() >= 15, "{names:?}");
     let mut missed = Vec::new();
     for name in names {
         let (scenario, report) = drill(&name, SEEDS, str::to_owned);
