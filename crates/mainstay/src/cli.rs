@@ -79,6 +79,12 @@ pub(crate) struct Explain {
     /// The dialect of the request: openai-chat, anthropic-messages or gemini.
     #[arg(short, long, default_value = "openai-chat")]
     pub(crate) dialect: String,
+    /// Labels for rules, as callers send them in `x-mainstay-labels`: `team=legal, tier=bulk`.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
+    /// The name of the caller's key, for rules.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
     /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
     #[arg(long, value_name = "MOMENT")]
     pub(crate) at: Option<String>,

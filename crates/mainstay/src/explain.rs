@@ -7,9 +7,10 @@ use canon::{DialectName, Instant};
 use catalog::Moment;
 use config::Snapshot;
 use dialect::PathFacts;
+use dialect::scan::Scan;
 use routing::tier::{Features, Score};
 use routing::{Labels, Model, Needs, plan_ruled};
-use rules::{Lookup, Standing, Told, Verdict};
+use rules::{Lookup, Request, Standing, Told, Verdict};
 use std::fmt::Write as _;
 
 /// `check`: loads, and says what there is.
@@ -48,14 +49,19 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     }
     let snapshot = source.load()?;
     let model = snapshot.resolve(&options.model).map_err(|unknown| unknown.to_string())?;
-    let (needs, labels, complexity) = match &options.request {
-        Some(file) => read_request(file, &options.dialect, &options.model)?,
-        None => (Needs::default(), Labels::default(), String::new()),
+    let (needs, labels, complexity) = if let Some(file) = &options.request {
+        read_request(file, options)?
+    } else {
+        let labels = Labels::read(&Scan::default(), &[], options.labels.as_deref());
+        (Needs::default(), labels, String::new())
     };
     let at = asked_at(options.at.as_deref())?;
     let needs = Needs { asked_at: Some(at), ..needs };
     let asked = Asked(labels);
-    let request = needs.for_rules(&model, Some(&options.dialect), &asked);
+    let request = Request {
+        key: options.key.as_deref(),
+        ..needs.for_rules(&model, Some(dialect_named(&options.dialect)?.as_str()), &asked)
+    };
     let moment = rules::Moment { now: Instant::ORIGIN, unix_seconds: i64::try_from(at.unix()).ok() };
     let told = model.tell_rules(&needs, &request, moment);
     let mut rng = fastrand::Rng::with_seed(0);
@@ -91,7 +97,7 @@ fn price_lists(model: &Model, needs: &Needs) -> String {
     text
 }
 
-/// A request that is read from a file: it has a body and no headers.
+/// A request that is read from a file: of its headers only the labels are known.
 struct Asked(Labels);
 
 impl Lookup for Asked {
@@ -124,14 +130,15 @@ fn not_holding(told: &Told) -> Option<String> {
 }
 
 /// What it needs, its labels, and its complexity in words.
-fn read_request(file: &std::path::Path, dialect: &str, model: &str) -> Result<(Needs, Labels, String), String> {
-    let dialect = dialect_named(dialect)?;
+fn read_request(file: &std::path::Path, options: &Explain) -> Result<(Needs, Labels, String), String> {
+    let dialect = dialect_named(&options.dialect)?;
     let body = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let path = PathFacts { model: Some(model.to_owned()), ..PathFacts::default() };
+    let path = PathFacts { model: Some(options.model.clone()), ..PathFacts::default() };
     let scan = dialect::scan::scan(dialect, &path, &body)
         .map_err(|bad| format!("{}: {} ({})", file.display(), bad.message, bad.code))?;
     let complexity = Score::of(&Features::read(&scan, &body));
-    Ok((Needs::from(&scan), Labels::read(&scan, &body, None), format!("  complexity {complexity}\n")))
+    let labels = Labels::read(&scan, &body, options.labels.as_deref());
+    Ok((Needs::from(&scan), labels, format!("  complexity {complexity}\n")))
 }
 
 /// A dialect by its name.

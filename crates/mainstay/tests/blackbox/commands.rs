@@ -114,7 +114,8 @@ fn explain_says_which_rules_hold_and_why_the_others_do_not() {
     let folder = folder();
     let rules = "rules:\n  - { name: labelled, if: 'request.labels.team == \"legal\"', only: a/able }\n  - { name: limited, \
                  if: 'rate(\"a/able\", \"any\", duration(\"5m\")) > 0.5', avoid: a/able }\n  - { name: broken, if: \
-                 '1 / request.max_output_tokens == 1', avoid: a/able }\n";
+                 '1 / request.max_output_tokens == 1', avoid: a/able }\n  - { name: nightly, if: 'request.key == \"bot\" && \
+                 now.getHours() >= 22', avoid: a/able }\n";
     std::fs::write(folder.join("mainstay.yaml"), format!("{CAPABLE}{rules}")).unwrap();
     let request = r#"{"model":"chat","messages":[],"metadata":{"team":"legal"},"max_tokens":0}"#;
     std::fs::write(folder.join("request.json"), request).unwrap();
@@ -128,6 +129,12 @@ fn explain_says_which_rules_hold_and_why_the_others_do_not() {
     assert!(said.contains("rule `broken` does not hold: it fails: division by zero"), "{said}");
     let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
     assert!(said.contains("rule `labelled` does not hold: something it asks of the request is not known"), "{said}");
+    let said = text(&run(&folder, &["explain", "--model", "chat", "--labels", "tier=x, team=legal"]).stdout);
+    assert!(said.contains("1. a/able") && said.contains("rule `labelled` holds"), "{said}");
+    let said = text(&run(&folder, &["explain", "--model", "chat", "--key", "bot", "--at", "2026-11-23T23:30"]).stdout);
+    assert!(said.contains("rule `nightly` holds"), "{said}");
+    let said = text(&run(&folder, &["explain", "--model", "chat", "--key", "bot", "--at", "2026-11-23T12:30"]).stdout);
+    assert!(said.contains("rule `nightly` does not hold: the request is not one it is for"), "{said}");
 }
 
 #[test]
