@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod fault;
 mod instant;
+mod limit;
 mod request;
 mod secret;
 mod usage;
@@ -21,6 +22,7 @@ pub use error::{AttemptReport, CallerError, Delivered};
 pub use event::{Event, Tag};
 pub use fault::{Fault, FaultClass, Origin, Phase, Scope};
 pub use instant::Instant;
+pub use limit::{LimitKind, LimitReading, Load};
 pub use request::{
     CacheHint, Continues, Document, Effort, Media, MediaSource, Message, OutputFormat, Part, ProviderBound, Reasoning,
     ReasoningRequest, Request, Role, SafetySetting, Sampling, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,

@@ -12,6 +12,7 @@
 pub mod classify;
 mod errors;
 mod glob;
+pub mod limits;
 mod load;
 mod money;
 mod prices;
@@ -26,5 +27,5 @@ pub use money::{Rate, Ratio, Usd};
 pub use prices::{Day, Moment, PriceChange, Prices, Rates, TimeOfDay};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;
-pub use raw::{HintUse, ModelRow, RawProvider, Rule, StatusRange};
+pub use raw::{HintUse, LimitHeaders, ModelRow, RawProvider, Rule, StatusRange};
 pub use refusal::Refusals;

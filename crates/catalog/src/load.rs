@@ -4,7 +4,7 @@ use crate::errors::ErrorMap;
 use crate::prices::Prices;
 use crate::provider::{Auth, Provider};
 use crate::quirks::Quirks;
-use crate::raw::{ModelRow, RawProvider, Rule};
+use crate::raw::{LimitHeaders, ModelRow, RawProvider, Rule};
 use crate::refusal::Refusals;
 use canon::DialectName;
 use serde::Deserialize;
@@ -44,6 +44,7 @@ struct DialectData {
     models_path: Option<String>,
     request_headers: Vec<String>,
     response_headers: Vec<String>,
+    limits: Vec<LimitHeaders>,
     errors: Vec<Rule>,
 }
 
@@ -155,6 +156,7 @@ impl Catalog {
                 [&self.common.response_headers, &of_dialect.response_headers],
                 row.response_headers,
             ),
+            limits: of_dialect.limits.into_iter().chain(row.limits.unwrap_or_default()).collect(),
             models_path: row.models_path.or(of_dialect.models_path),
             profile,
             error_map: Arc::new(ErrorMap::new(rules.into_iter().flatten())),
@@ -193,6 +195,7 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
         headers: both(kept.headers, over.headers),
         request_headers: appended(kept.request_headers, over.request_headers),
         response_headers: appended(kept.response_headers, over.response_headers),
+        limits: appended(kept.limits, over.limits),
         models_path: over.models_path.or(kept.models_path),
         quirks: match (kept.quirks, over.quirks) {
             (Some(under), Some(over)) => Some(under.overlaid_with(&over)),

@@ -4,7 +4,7 @@ use crate::errors::ErrorMap;
 use crate::glob;
 use crate::prices::Prices;
 use crate::quirks::Quirks;
-use crate::raw::ModelRow;
+use crate::raw::{LimitHeaders, ModelRow};
 use crate::refusal::Refusals;
 use canon::DialectName;
 use dialect::profile::{Continuation, Profile};
@@ -46,6 +46,8 @@ pub struct Provider {
     pub request_headers: Vec<String>,
     /// Headers of its answers that may cross to the caller, in lower case; a trailing `*` stands for any ending.
     pub response_headers: Vec<String>,
+    /// The headers in which it tells its limits with every answer.
+    pub limits: Vec<LimitHeaders>,
     /// The path of its model list after the base URL; `None` = it has none.
     pub models_path: Option<String>,
     /// Deviations that hold for every model.

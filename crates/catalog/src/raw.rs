@@ -3,7 +3,7 @@
 use crate::prices::Prices;
 use crate::provider::{Auth, Capabilities};
 use crate::quirks::Quirks;
-use canon::{DialectName, FaultClass, Scope, Secret};
+use canon::{DialectName, FaultClass, LimitKind, Scope, Secret};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct RawProvider {
     pub request_headers: Option<Vec<String>>,
     /// More headers of the provider that may cross to the caller; a trailing `*` stands for any ending.
     pub response_headers: Option<Vec<String>>,
+    /// The headers in which the provider tells its limits, with every answer, added to its dialect's: a target is passed
+    /// over before they are used up.
+    pub limits: Option<Vec<LimitHeaders>>,
     /// The path of the model list after the base URL.
     pub models_path: Option<String>,
     /// Deviations from the dialect that hold for every model.
@@ -49,6 +52,21 @@ pub struct RawProvider {
     pub refusals: Option<Vec<String>>,
     /// What is known of its models.
     pub models: Option<Vec<ModelRow>>,
+}
+
+/// The headers in which one limit is told, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitHeaders {
+    /// `requests`, `tokens`, `input_tokens` or `output_tokens`.
+    #[schemars(with = "String")]
+    pub counts: LimitKind,
+    /// How much is allowed at once.
+    pub limit: String,
+    /// How much of that is left.
+    pub remaining: String,
+    /// When all of it is left again: a duration, seconds, a date or an epoch. Unsaid, a minute.
+    pub reset: Option<String>,
 }
 
 /// What the catalogue says of a model, or of every model a pattern names.

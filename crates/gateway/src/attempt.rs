@@ -14,7 +14,7 @@ use crate::wire::{self, Prepared};
 use crate::witness::{self, Witness};
 use bytes::{Bytes, BytesMut};
 use canon::{Drops, Fault, FaultClass, Instant, Origin, Phase};
-use catalog::{Provider, classify};
+use catalog::{Provider, classify, limits};
 use dialect::StreamShape;
 use dialect::profile::Profile;
 use http::HeaderMap;
@@ -233,6 +233,7 @@ impl Attempt {
         let transport = self.exchange.current.transport(&self.start.target.id).as_ref();
         let streamed = self.exchange.inquiry.scan.stream;
         let reply = witness::send(self.exchange.witness.as_ref(), &self.start, streamed, transport, call).await?;
+        self.tell_limits(&reply.headers);
         if !reply.status.is_success() {
             return Err(self.classify_head(reply).await);
         }
@@ -240,6 +241,16 @@ impl Attempt {
             self.reach_content(reply, same_dialect).await
         } else {
             self.reach_end(reply, same_dialect).await
+        }
+    }
+
+    /// What the provider says of its limits steers the requests that come.
+    pub(crate) fn tell_limits(&self, headers: &HeaderMap) {
+        let target = &self.start.target;
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(credential) = target.credentials.get(self.start.credential) {
+            let readings = limits::read(&target.provider, &header, clock::wall());
+            credential.health.told(&target.model, readings, self.exchange.clock.now());
         }
     }
 

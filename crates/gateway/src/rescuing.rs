@@ -230,6 +230,7 @@ impl Attempt {
         let sent = witness::send(self.exchange.witness.as_ref(), &self.start, true, transport, prepared.call);
         let sent = tokio::time::timeout_at(self.runtime(gate.at()), sent).await;
         let reply = sent.map_err(|_| gate.passed())??;
+        self.tell_limits(&reply.headers);
         if !reply.status.is_success() {
             return Err(self.classify_head(reply).await);
         }

@@ -2,13 +2,15 @@
 //!
 //! A rate limit parks credential × model (the whole credential only where the fault's scope says so); a spent quota
 //! and a rejected key park the credential. A parked credential is skipped, never tried to see. Nothing here counts as
-//! an outage of the target.
+//! an outage of the target. Beside the parks stands a mirror of the provider's limits for each model, which steers.
 
 use crate::lesson::{Lesson, lesson};
 use crate::lock;
-use canon::{Fault, Instant, Scope};
+use crate::mirror::Mirror;
+use canon::{Fault, FaultClass, Instant, LimitReading, Load, Scope};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const RATE_FIRST: Duration = Duration::from_secs(1);
@@ -17,6 +19,11 @@ const QUOTA_FIRST: Duration = Duration::from_secs(10 * 60);
 const QUOTA_CAP: Duration = Duration::from_secs(6 * 60 * 60);
 const AUTH_RECHECK: Duration = Duration::from_secs(5 * 60);
 const NOT_ENTITLED: Duration = Duration::from_secs(10 * 60);
+
+/// Models of one credential whose limits are mirrored; names that callers invent must not fill the memory.
+const MOST_MIRRORS: usize = 1_024;
+/// A provider that says itself to be overloaded, as 503 may say of anything.
+const OVERLOADED: u16 = 529;
 
 /// Why a credential is parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +63,35 @@ pub struct Parked {
 #[derive(Debug, Default)]
 pub struct CredentialHealth {
     inner: Mutex<Parks>,
+    /// There are parks, so that who plans must look.
+    is_parked: AtomicBool,
+    mirrors: Mutex<HashMap<String, Arc<Mutex<Mirror>>>>,
+    /// A limit is told or felt, so that who plans must look.
+    is_limited: AtomicBool,
+}
+
+/// What a call in flight takes of its credential's limits; given back when it is dropped.
+#[derive(Debug)]
+pub struct LimitReservation {
+    mirror: Arc<Mutex<Mirror>>,
+    load: Load,
+    told: bool,
+}
+
+impl LimitReservation {
+    /// An answer has begun: the provider's own count has the call in it.
+    pub fn counted(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            lock(&self.mirror).release(&self.load);
+        }
+    }
+}
+
+impl Drop for LimitReservation {
+    fn drop(&mut self) {
+        self.counted();
+        lock(&self.mirror).end();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +113,9 @@ struct Park {
 impl CredentialHealth {
     /// Whether the credential may be used for this model now.
     pub fn usable(&self, model: &str, now: Instant) -> Result<(), Parked> {
+        if !self.is_parked.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let parks = lock(&self.inner);
         parks
             .whole
@@ -87,8 +126,59 @@ impl CredentialHealth {
             .map_or(Ok(()), |park| Err(Parked { until: park.until, reason: park.reason }))
     }
 
+    /// Whether a call like this is within what the provider allows the credential on this model, as far as is known.
+    pub fn has_room(&self, model: &str, load: &Load, now: Instant) -> bool {
+        if !self.is_limited.load(Ordering::Acquire) {
+            return true;
+        }
+        let mirror = lock(&self.mirrors).get(model).map(Arc::clone);
+        mirror.is_none_or(|mirror| lock(&mirror).has_room(load, now))
+    }
+
+    /// Whether the credential has more calls of this model in flight than its last 429 or 529 left room for: another one
+    /// of the same target is to be preferred.
+    pub fn is_crowded(&self, model: &str, now: Instant) -> bool {
+        if !self.is_limited.load(Ordering::Acquire) {
+            return false;
+        }
+        let mirror = lock(&self.mirrors).get(model).map(Arc::clone);
+        mirror.is_some_and(|mirror| lock(&mirror).is_crowded(now))
+    }
+
+    /// A call starts.
+    pub fn reserve(&self, model: &str, load: Load, now: Instant) -> Option<LimitReservation> {
+        let mirror = self.mirror(model)?;
+        lock(&mirror).reserve(&load, now);
+        Some(LimitReservation { mirror, load, told: false })
+    }
+
+    /// What an answer's headers said of the limits.
+    pub fn told(&self, model: &str, readings: impl Iterator<Item = LimitReading>, now: Instant) {
+        let mut readings = readings.peekable();
+        if readings.peek().is_none() {
+            return;
+        }
+        if let Some(mirror) = self.mirror(model) {
+            let mut mirror = lock(&mirror);
+            readings.for_each(|reading| mirror.told(&reading, now));
+            self.is_limited.store(true, Ordering::Release);
+        }
+    }
+
+    fn mirror(&self, model: &str) -> Option<Arc<Mutex<Mirror>>> {
+        let mut mirrors = lock(&self.mirrors);
+        if let Some(mirror) = mirrors.get(model) {
+            return Some(Arc::clone(mirror));
+        }
+        if mirrors.len() >= MOST_MIRRORS {
+            return None;
+        }
+        Some(Arc::clone(mirrors.entry(model.to_owned()).or_default()))
+    }
+
     /// Takes what a fault of a call with this credential teaches about it. Most classes teach nothing.
     pub fn learn(&self, model: &str, fault: &Fault, now: Instant) {
+        self.feel(model, fault, now);
         match lesson(fault) {
             Lesson::RateParked => {
                 let whole = matches!(fault.scope, Scope::Credential | Scope::Provider);
@@ -112,21 +202,47 @@ impl CredentialHealth {
         }
     }
 
-    /// A call with this credential reached the model: parks that have run out start small again.
-    pub fn succeeded(&self, model: &str, now: Instant) {
-        let mut parks = lock(&self.inner);
-        if parks.whole.is_empty() && parks.models.is_empty() {
+    /// What a limit that was hit says about the mirror and about the number in flight.
+    fn feel(&self, model: &str, fault: &Fault, now: Instant) {
+        let limited = lesson(fault) == Lesson::RateParked;
+        let overloaded = fault.class == FaultClass::Overloaded && fault.status == Some(OVERLOADED);
+        if !limited && !overloaded {
             return;
         }
+        let Some(mirror) = self.mirror(model) else { return };
+        let mut mirror = lock(&mirror);
+        if limited {
+            mirror.limited(now);
+        } else {
+            mirror.overloaded(now);
+        }
+        self.is_limited.store(true, Ordering::Release);
+    }
+
+    /// A call with this credential reached the model: parks that have run out start small again.
+    pub fn succeeded(&self, model: &str, now: Instant) {
+        if self.is_limited.load(Ordering::Acquire)
+            && let Some(mirror) = lock(&self.mirrors).get(model).map(Arc::clone)
+        {
+            lock(&mirror).answered();
+        }
+        if !self.is_parked.load(Ordering::Acquire) {
+            return;
+        }
+        let mut parks = lock(&self.inner);
         parks.whole.retain(|_, park| park.until > now);
         if parks.models.get(model).is_some_and(|park| park.until <= now) {
             parks.models.remove(model);
         }
+        self.is_parked.store(!(parks.whole.is_empty() && parks.models.is_empty()), Ordering::Release);
     }
 
     /// The configuration of this credential changed: everything known about it is void.
     pub fn reset(&self) {
         *lock(&self.inner) = Parks::default();
+        lock(&self.mirrors).clear();
+        self.is_parked.store(false, Ordering::Release);
+        self.is_limited.store(false, Ordering::Release);
     }
 
     fn park(
@@ -163,6 +279,7 @@ impl CredentialHealth {
                 parks.whole.insert(reason, park);
             }
         }
+        self.is_parked.store(true, Ordering::Release);
     }
 }
 

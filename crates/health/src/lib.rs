@@ -1,8 +1,8 @@
 //! What Mainstay knows about targets and credentials, and what it concludes from that.
 //!
 //! [`Health`] is the process-wide register: get-or-create by stable ids, so that state survives a reload of the
-//! configuration. A [`TargetHealth`] holds the breaker and the latency samples of one target, a [`CredentialHealth`]
-//! the parks of one credential, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
+//! configuration. A [`TargetHealth`] holds the breaker, the baselines and the rank of one target, a [`CredentialHealth`]
+//! the parks of one credential and the mirrors of its limits, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
 //! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached.
 //!
 //! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. What every plan reads of a
@@ -17,6 +17,7 @@ mod credential;
 mod histogram;
 mod latency;
 mod lesson;
+mod mirror;
 mod panic_gate;
 mod provider;
 mod rank;
@@ -30,7 +31,7 @@ mod window;
 
 pub use breaker::{BreakerStanding, Refused, StartKind};
 pub use budget::RetryBudget;
-pub use credential::{CredentialHealth, ParkReason, Parked};
+pub use credential::{CredentialHealth, LimitReservation, ParkReason, Parked};
 pub use latency::{Quantiles, first_token_limit, idle_limit};
 pub use lesson::{Lesson, lesson};
 pub use panic_gate::PanicGate;

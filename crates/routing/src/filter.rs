@@ -5,8 +5,8 @@
 
 use crate::plan::ExclusionReason;
 use crate::{Model, Needs, ProbeMode, Target};
-use canon::{FaultClass, Instant};
-use health::{BreakerStanding, ParkReason, Parked, Standing};
+use canon::{FaultClass, Instant, Load};
+use health::{BreakerStanding, CredentialHealth, ParkReason, Parked, Standing};
 
 /// Why the target cannot serve this request even in full health.
 pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReason> {
@@ -76,6 +76,41 @@ pub(crate) fn usable_credential(target: &Target, now: Instant) -> Result<usize, 
         }
     }
     Err(nearest)
+}
+
+/// The credential for the call among those that are not parked and that `may` be used: the first that has room and few
+/// in flight, else the first that has room, else the first.
+pub(crate) fn best_credential(
+    target: &Target,
+    load: &Load,
+    now: Instant,
+    may: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let model = &target.model;
+    let usable =
+        target.credentials.iter().enumerate().filter(|(index, it)| may(*index) && it.health.usable(model, now).is_ok());
+    let worse = |health: &CredentialHealth| {
+        if health.has_room(model, load, now) { u8::from(health.is_crowded(model, now)) } else { 2 }
+    };
+    usable.min_by_key(|(_, credential)| worse(&credential.health)).map(|(index, _)| index)
+}
+
+/// Whether some credential that may be used has room for the call, as far as its limits are known; `true` where none
+/// may be used, which is another matter.
+pub(crate) fn has_room(target: &Target, load: &Load, now: Instant) -> bool {
+    let model = &target.model;
+    let mut usable = target.credentials.iter().filter(|it| it.health.usable(model, now).is_ok()).peekable();
+    usable.peek().is_none() || usable.any(|it| it.health.has_room(model, load, now))
+}
+
+/// What a request takes of its provider's limits: the prompt, and the answer it may well get. Callers set caps
+/// generously, so a cap is believed up to a few times the model's usual answer.
+pub(crate) fn load(model: &Model, needs: &Needs) -> Load {
+    const UNKNOWN_OUTPUT: u64 = 512;
+    const LONG_ANSWER: u64 = 4;
+    let usual = model.ledger.usual_output().unwrap_or(UNKNOWN_OUTPUT);
+    let output = needs.max_output_tokens.map_or(usual, |cap| cap.min(usual.saturating_mul(LONG_ANSWER)));
+    Load { input_tokens: needs.estimated_tokens, output_tokens: output.saturating_mul(u64::from(needs.answers.max(1))) }
 }
 
 /// Whether the operator wants this park waited for rather than passed over.

@@ -238,6 +238,8 @@ pub enum Demotion {
     Degraded,
     /// Slower than its own baseline.
     Slow,
+    /// The request is beyond what is left of its provider's limits, or of what it may take in ten seconds.
+    NearLimit,
     /// Its provider cannot be reached by other targets.
     ProviderUnreachable,
     /// A rule avoids it, or prefers another, for what was measured of targets.
@@ -251,6 +253,7 @@ impl Demotion {
             Self::Ramping => "ramping",
             Self::Degraded => "degraded",
             Self::Slow => "too_slow",
+            Self::NearLimit => "near_limit",
             Self::ProviderUnreachable => "provider_unreachable",
             Self::Rule => "rule",
         }
@@ -383,6 +386,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             provider_unreachable: target.provider_health.is_unreachable(now),
             merits: Merits::of(target, needs, &estimate, speed_by, now),
             score: None,
+            near_limit: !filter::has_room(target, &filter::load(model, needs), now),
         });
         estimates.push((index, estimate));
     }

@@ -32,7 +32,7 @@ pub struct HintSource<'f, 'h> {
 impl HintSource<'_, '_> {
     /// When the response was made: its own `Date`, as the provider's clock is the one its dates are read against.
     pub fn response_time(&self) -> SystemTime {
-        (self.headers)("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(self.wall_now)
+        response_time(self.headers, self.wall_now)
     }
 }
 
@@ -66,6 +66,17 @@ fn explicit(headers: Headers<'_>, now: SystemTime) -> Option<Duration> {
         Some(zero) => stated().or(Some(zero)),
         None => stated(),
     }
+}
+
+/// When a response was made: its own `Date`, else the gateway's wall clock.
+pub fn response_time(headers: Headers<'_>, wall_now: SystemTime) -> SystemTime {
+    headers("date").and_then(|date| httpdate::parse_http_date(date.trim()).ok()).unwrap_or(wall_now)
+}
+
+/// The value of a reset header: a duration, seconds, an RFC 3339 date, or an epoch in seconds or milliseconds.
+/// `response_time` = what dates are read against.
+pub fn reset(text: &str, response_time: SystemTime) -> Option<Duration> {
+    grammar::reset(text, response_time)
 }
 
 /// Whether a limit the headers report has nothing left; `None` = they report none.

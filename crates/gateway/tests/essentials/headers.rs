@@ -204,3 +204,26 @@ async fn provider_error_texts_are_scrubbed_before_they_are_shown() {
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert!(!answer.text().contains("abcdefghijkl"), "{}", answer.text());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_headers_say_that_its_limit_is_nearly_used_up_is_passed_over_before_it_refuses() {
+    let transport = Scripted(|call: upstream::Call| {
+        let left = if call.endpoint.host == "primary" { "5" } else { "99" };
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-ratelimit-limit-requests", "100"),
+            ("x-ratelimit-remaining-requests", left),
+            ("x-ratelimit-reset-requests", "57s"),
+        ];
+        Ok(reply(200, &headers, &openai_answer("Hi")))
+    });
+    let yaml = Plan::default().yaml("http://primary", "http://fallback");
+    let gateway = Gateway::new(snapshot(&yaml, &Arc::new(Health::new(1))), Arc::new(transport), 1).unwrap();
+    let ask = async || read(gateway.handle(hello(DialectName::OpenaiChat, false)).await).await;
+    ask().await.served_by("primary");
+    let diverted = ask().await;
+    diverted.served_by("fallback");
+    assert_eq!(diverted.header("x-mainstay-reason"), Some("near_limit"));
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    ask().await.served_by("primary");
+}

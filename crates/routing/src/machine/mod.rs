@@ -309,6 +309,9 @@ impl Machine {
             return self.steady();
         };
         running.permit.first_token(now);
+        if let Some(taken) = &mut running.taken {
+            taken.counted();
+        }
         running.hedge_at = None;
         let credential = running.credential;
         let hedge_was_paid = std::mem::take(&mut running.hedge_paid);

@@ -6,7 +6,7 @@ use crate::spend::Reservation;
 use crate::{Target, price};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
 use catalog::Usd;
-use health::Permit;
+use health::{LimitReservation, Permit};
 use std::sync::Arc;
 
 /// A candidate's way through the exchange.
@@ -54,6 +54,8 @@ pub(super) struct Running {
     pub(super) track: usize,
     pub(super) credential: usize,
     pub(super) permit: Permit,
+    /// What the call takes of its credential's limits.
+    pub(super) taken: Option<LimitReservation>,
     pub(super) hedge_at: Option<Instant>,
     /// The hedge is paid for and has not been started.
     pub(super) hedge_paid: bool,

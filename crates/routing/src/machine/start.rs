@@ -3,7 +3,7 @@
 use super::limits::{self, Circumstances};
 use super::record::{Record, Running, Track};
 use super::{Action, AttemptId, Machine, Pending, Start};
-use crate::filter::{usable_credential, waits_for};
+use crate::filter::{self, best_credential, usable_credential, waits_for};
 use crate::speed::Watch;
 use crate::{ExclusionReason, ProbeMode, Target, price};
 use canon::{FaultClass, Instant};
@@ -147,7 +147,9 @@ impl Machine {
         }
         let on_trial = is_probe || kind == StartKind::Panic || order.is_rescue;
         let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
-        self.running.push(Running { attempt, track: order.track, credential, permit, hedge_at, hedge_paid });
+        let load = filter::load(&self.model, &self.facts.needs);
+        let taken = target.credentials.get(credential).and_then(|it| it.health.reserve(&target.model, load, now));
+        self.running.push(Running { attempt, track: order.track, credential, permit, taken, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
         let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };
         let limits = limits::phase_limits(&self.model, &target, &self.facts.needs, at);
@@ -169,10 +171,8 @@ impl Machine {
     /// Another credential of the target, not yet tried in this exchange.
     pub(super) fn other_credential(&self, track: usize, now: Instant) -> Option<usize> {
         let (target, tracked) = self.track_target(track)?;
-        target.credentials.iter().enumerate().find_map(|(index, credential)| {
-            let fresh = !tracked.tried_credentials.contains(&index);
-            (fresh && credential.health.usable(&target.model, now).is_ok()).then_some(index)
-        })
+        let load = filter::load(&self.model, &self.facts.needs);
+        best_credential(&target, &load, now, |index| !tracked.tried_credentials.contains(&index))
     }
 
     /// Starts the hedge of a running probe, if somebody healthy is still there. It is paid for.
@@ -322,6 +322,9 @@ impl Machine {
             target.credentials.get(*index).is_some_and(|it| it.health.usable(&target.model, now).is_ok())
         };
         if let Some(index) = wanted.filter(is_usable) {
+            return Ok(index);
+        }
+        if let Some(index) = best_credential(target, &filter::load(&self.model, &self.facts.needs), now, |_| true) {
             return Ok(index);
         }
         usable_credential(target, now).map_err(|parked| match parked {

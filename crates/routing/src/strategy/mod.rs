@@ -26,6 +26,8 @@ pub(crate) struct Entrant {
     pub(crate) merits: Merits,
     /// What the strategy makes of it; `None` before it was asked, and where it rates nobody.
     pub(crate) score: Option<Score>,
+    /// The request is beyond what its provider allows any of its credentials now, as far as is known.
+    pub(crate) near_limit: bool,
 }
 
 /// An entrant with its place.

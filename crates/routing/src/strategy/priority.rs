@@ -1,7 +1,7 @@
 //! `priority`: as written; health decides who is demoted.
 //!
 //! A ramping target keeps its place for its share of the requests and stands behind the next healthy one for the
-//! rest; so does a slow one. A chronic flapper and a target of an unreachable provider stand behind all others.
+//! rest; so does a slow one, and one whose limits are about to be used up. A chronic flapper and a target of an unreachable provider stand behind all others.
 
 use super::{Entrant, Ordered, Placed, last_resort};
 use crate::Demotion;
@@ -25,6 +25,8 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
             last.push(place(Some(demotion)));
         } else if outside_share {
             behind_next.push(place(Some(Demotion::Ramping)));
+        } else if entrant.near_limit {
+            behind_next.push(place(Some(Demotion::NearLimit)));
         } else if entrant.standing.slow {
             behind_next.push(place(Some(Demotion::Slow)));
         } else {
@@ -52,6 +54,7 @@ mod tests {
             provider_unreachable: false,
             merits: Merits::default(),
             score: None,
+            near_limit: false,
         }
     }
 
@@ -96,6 +99,17 @@ mod tests {
             ]
         );
         assert_eq!(ordered.healthy, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_target_near_its_limit_stands_behind_the_next() {
+        let mut entrants = [0, 1, 2].map(|target| entrant(target, BreakerStanding::Closed));
+        entrants[0].near_limit = true;
+        assert_eq!(targets(&entrants, 1), [1, 0, 2]);
+        for entrant in &mut entrants {
+            entrant.near_limit = true;
+        }
+        assert_eq!(targets(&entrants, 1), [0, 1, 2], "where all are, none is");
     }
 
     #[test]

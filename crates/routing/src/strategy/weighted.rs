@@ -1,8 +1,8 @@
 //! `weighted`: a weighted random order without replacement.
 //!
 //! Each target draws one exponential key, divided by its weight; the smallest leads. The same keys with the weights
-//! health leaves (the share of a ramp, a trickle for the slow, nothing but the last place for a chronic flapper) give
-//! the order now.
+//! health leaves (the share of a ramp, a trickle for the slow, nothing but the last place for a chronic flapper and for
+//! one whose limits are about to be used up) give the order now.
 
 use super::{Entrant, Ordered, Placed, last_resort};
 use crate::Demotion;
@@ -20,9 +20,10 @@ pub(super) fn order_by(entrants: &[Entrant], weight: impl Fn(&Entrant) -> f64, r
     let scaled = |entrant: &Entrant| weight(entrant) * share(entrant);
     let keys: Vec<f64> = entrants.iter().map(|_| -(1.0 - rng.f64()).ln()).collect();
     let healthy = sorted(entrants, &keys, &weight).iter().map(|entrant| entrant.target).collect();
-    let others = entrants.iter().any(|entrant| entrant.available && last_resort(entrant).is_none());
-    // Any share of its own would let a flapper trip again and again.
-    let weight_now = |entrant: &Entrant| if others && last_resort(entrant).is_some() { 0.0 } else { scaled(entrant) };
+    // Any share of its own would let a flapper trip again and again, and meet a 429.
+    let is_last = |entrant: &Entrant| entrant.near_limit || last_resort(entrant).is_some();
+    let others = entrants.iter().any(|entrant| entrant.available && !is_last(entrant));
+    let weight_now = |entrant: &Entrant| if others && is_last(entrant) { 0.0 } else { scaled(entrant) };
     let now = sorted(entrants, &keys, weight_now)
         .into_iter()
         .filter(|entrant| entrant.available)
@@ -59,7 +60,7 @@ fn share(entrant: &Entrant) -> f64 {
 }
 
 fn demotion(entrant: &Entrant) -> Option<Demotion> {
-    last_resort(entrant).or(match entrant.standing.breaker {
+    last_resort(entrant).or(entrant.near_limit.then_some(Demotion::NearLimit)).or(match entrant.standing.breaker {
         BreakerStanding::Ramping { .. } => Some(Demotion::Ramping),
         BreakerStanding::Closed
         | BreakerStanding::HalfOpen { .. }
@@ -86,6 +87,7 @@ mod tests {
                 provider_unreachable: false,
                 merits: Merits::default(),
                 score: None,
+                near_limit: false,
             })
             .collect()
     }
@@ -118,6 +120,17 @@ mod tests {
         assert!(leads(&pool, 0) < f64::EPSILON);
         pool[1..].iter_mut().for_each(|entrant| entrant.standing.degraded = true);
         assert!((leads(&pool, 0) - 0.8).abs() < 0.015);
+    }
+
+    #[test]
+    fn a_target_near_its_limit_leads_only_where_all_are() {
+        let mut pool = entrants(&[2, 1, 1]);
+        pool[0].near_limit = true;
+        assert!(leads(&pool, 0) < f64::EPSILON);
+        for entrant in &mut pool {
+            entrant.near_limit = true;
+        }
+        assert!((leads(&pool, 0) - 0.5).abs() < 0.015);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod guards;
 mod harness;
 mod invariants;
+mod limits;
 mod plans;
 mod prices;
 mod rescue;

@@ -5,9 +5,10 @@
 //! What happens before [`STRIKES`] is the good time from which targets learn what is usual.
 
 use crate::harness::{Call, Outcome, Pool, Sim, Spec, at, fault, limited, secs};
-use canon::{FaultClass, Instant};
+use canon::{FaultClass, Instant, LimitKind, LimitReading};
 use health::BreakerStanding;
-use routing::Strategy;
+use routing::{Needs, Strategy};
+use std::time::Duration;
 
 const SEEDS: u64 = 30;
 /// When the fault begins, in seconds.
@@ -378,4 +379,114 @@ fn s11_a_limit_is_respected_by_every_replica_and_the_key_is_used_again_within_a_
     });
     bar("S11", "hits of five replicas, those in flight with the first aside", &hits, 5.0);
     bar("S11", "seconds idle after the hint", &idle, 1.0);
+}
+
+/// A provider's count of one key's tokens: a bucket of a minute's worth that fills steadily, and says so with each
+/// answer.
+struct Counter {
+    limit: f64,
+    left: f64,
+    seen: f64,
+}
+
+impl Counter {
+    fn of(limit: f64) -> Self {
+        Self { limit, left: limit, seen: 0.0 }
+    }
+
+    /// Takes the tokens, or says after how long they could be taken; and what the headers say then.
+    fn take(&mut self, tokens: f64, now: f64) -> (Option<f64>, LimitReading) {
+        let rate = self.limit / 60.0;
+        self.left = (self.left + rate * (now - self.seen)).min(self.limit);
+        self.seen = now;
+        let short = (self.left < tokens).then(|| (tokens - self.left) / rate);
+        if short.is_none() {
+            self.left -= tokens;
+        }
+        let whole = |tokens: f64| Duration::from_secs_f64(tokens.max(0.0)).as_secs();
+        let reading = LimitReading {
+            kind: LimitKind::Tokens,
+            limit: whole(self.limit),
+            remaining: whole(self.left),
+            reset: Some(secs((self.limit - self.left) / rate)),
+        };
+        (short, reading)
+    }
+}
+
+/// Prompts of 100 to 50,000 tokens come at ten a second, to `keys` keys whose limits are this part of the demand
+/// together, and to what other targets there are. Refusals and errors in per cent of the calls and requests, and what
+/// the limited target served in per cent of what it could: its limits, with the minute's worth in its full buckets, or
+/// all that was asked.
+fn with_limits(targets: usize, keys: usize, part: f64, seed: u64) -> [f64; 3] {
+    let (rate, lasts) = (10.0, 300.0);
+    let mean = (50_000.0 - 100.0) / 500.0_f64.ln() + 200.0;
+    let allowed = part * rate * mean * 60.0;
+    let specs = (0..targets).map(|target| Spec { keys: if target == 0 { keys } else { 1 }, ..Spec::default() });
+    let mut pool = Pool::with(specs.collect());
+    pool.seed = seed;
+    let model = pool.build();
+    let limited_target = model.targets[0].clone();
+    let mut counters: Vec<Counter> = (0..keys).map(|_| Counter::of(allowed / keys as f64)).collect();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let sizes: Vec<u64> = {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0xface);
+        (0..10_000).map(|_| secs(100.0 * 500.0_f64.powf(rng.f64())).as_secs()).collect()
+    };
+    let mut news: Vec<(f64, usize, LimitReading)> = Vec::new();
+    let (mut refused, mut served) = (0.0, 0.0);
+    let asked = sizes.clone();
+    let mut sim = Sim::new(model, seed, |call| {
+        let now = call.at.since_origin().as_secs_f64();
+        news.retain(|(due, key, reading)| {
+            if *due <= now {
+                let health = &limited_target.credentials[*key].health;
+                health.told("m", std::iter::once(*reading), at(*due));
+            }
+            *due > now
+        });
+        let first = lognormal(&mut rng, MEDIAN);
+        if call.target != 0 {
+            return Outcome::Answer { first, total: first + OUTPUT };
+        }
+        let tokens = asked[call.exchange] as f64 + 200.0;
+        let (short, reading) = counters[call.credential].take(tokens, now);
+        if let Some(wait) = short {
+            refused += 1.0;
+            news.push((now + ROUND_TRIP, call.credential, reading));
+            return Outcome::Fails { fault: limited(wait), after: ROUND_TRIP };
+        }
+        served += tokens;
+        news.push((now + first, call.credential, reading));
+        Outcome::Answer { first, total: first + OUTPUT }
+    });
+    let mut arrivals = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    let (mut now, mut wanted) = (0.0, 0.0);
+    for size in &sizes {
+        now -= (1.0 - arrivals.f64()).ln() / rate;
+        if now >= lasts {
+            break;
+        }
+        let needs = Needs { streamed: true, estimated_tokens: *size, max_output_tokens: Some(200), ..Needs::default() };
+        sim.request_with(at(now), needs, secs(120.0));
+        wanted += *size as f64 + 200.0;
+    }
+    let ended = sim.run();
+    let calls = sim.calls.len() as f64;
+    drop(sim);
+    let errors = ended.iter().filter(|ended| ended.error.is_some()).count() as f64;
+    let could = (allowed / 60.0 * lasts + allowed).min(wanted);
+    [100.0 * refused / calls, 100.0 * errors / ended.len() as f64, 100.0 * served / could]
+}
+
+#[test]
+fn s12_limits_known_in_advance_are_used_up_and_not_run_into() {
+    let [refused, errors, served] = columns(|seed| with_limits(1, 2, 1.05, seed));
+    bar("S12", "429s of two keys whose limits are 105 % of the demand, %", &refused, 0.5);
+    bar("S12", "errors, %", &errors, 0.5);
+    bar("S12", "served short of 95 %", &served.iter().map(|it| 95.0 - it).collect::<Vec<_>>(), 0.0);
+    let [refused, errors, served] = columns(|seed| with_limits(2, 1, 0.6, seed));
+    bar("S12", "429s of a key whose limits are 60 % of the demand, with a fallback, %", &refused, 0.5);
+    bar("S12", "errors, %", &errors, 0.0);
+    bar("S12", "served short of 95 %", &served.iter().map(|it| 95.0 - it).collect::<Vec<_>>(), 0.0);
 }
