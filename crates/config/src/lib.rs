@@ -4,7 +4,9 @@
 //! that loading is repeatable.
 
 mod error;
+mod listed;
 mod load;
+mod nested;
 mod price;
 mod quality;
 mod raw;

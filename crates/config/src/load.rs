@@ -20,7 +20,7 @@ use routing::{
     Timeouts,
 };
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,8 @@ struct Defaults<'a> {
     queue: RawQueue,
 }
 
-struct Build<'a> {
+/// Makes a snapshot of a file.
+pub(crate) struct Build<'a> {
     loader: &'a Loader<'a>,
     origin: &'a str,
     source: &'a str,
@@ -123,9 +124,10 @@ impl Build<'_> {
         };
         let mut snapshot = Snapshot::new(parts);
         snapshot.watch(rules.set.watched());
-        for (name, model) in raw.models {
+        for name in self.order_of_models(&snapshot, &raw.models)? {
+            let Some(model) = raw.models.get(&name) else { continue };
             let defaults = Defaults { timeouts: &raw.timeouts, coalesce: raw.coalesce, queue: raw.queue };
-            self.model(&mut snapshot, &name, &model, &defaults)?;
+            self.model(&mut snapshot, &name, model, &defaults)?;
         }
         self.check_evaluators(&snapshot)?;
         self.rule(&mut snapshot, rules)?;
@@ -139,7 +141,7 @@ impl Build<'_> {
         Err(self.at(&["rules"], "a target that a rule reads is not there: expected the targets that models list"))
     }
 
-    fn at(&self, path: &[&str], message: &str) -> ConfigError {
+    pub(crate) fn at(&self, path: &[&str], message: &str) -> ConfigError {
         ConfigError::at(self.origin, self.source, path, message)
     }
 
@@ -297,26 +299,9 @@ impl Build<'_> {
         };
         let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
         let guards = self.guards(&path, guards)?;
-        let mut targets = Vec::new();
-        let mut ids = HashSet::new();
-        for (i, written) in raw.targets.iter().enumerate() {
-            let index = i.to_string();
-            let mut target = self.target(snapshot, &["models", name, "targets", &index], written)?;
-            target.guards = price::over(target.guards, guards);
-            target.quality = self.quality(&["models", name, "targets", &index], written, raw.task.as_deref())?;
-            if let Some(spend) = target.guards.spend {
-                target.ledger.spending.watch(spend.window);
-            }
-            if !ids.insert(target.id.clone()) {
-                return Err(self.at(
-                    &["models", name, "targets", &index],
-                    &format!("`{}` is listed twice: give one of them a `label`", target.id),
-                ));
-            }
-            targets.push(Arc::new(target));
-        }
-        self.check_quality(name, raw, &settings, &targets)?;
-        snapshot.add(name, settings, self.reuse(name, raw, defaults)?, targets);
+        let listed = self.listed(snapshot, name, raw, guards)?;
+        self.check_quality(name, raw, &settings, &listed.targets)?;
+        snapshot.add(name, settings, self.reuse(name, raw, defaults)?, listed);
         Ok(())
     }
 
@@ -380,14 +365,22 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn target(&self, snapshot: &mut Snapshot, path: &[&str], raw: &RawTarget) -> Result<routing::Target, ConfigError> {
+    pub(crate) fn target(
+        &self,
+        snapshot: &mut Snapshot,
+        path: &[&str],
+        raw: &RawTarget,
+    ) -> Result<routing::Target, ConfigError> {
         let full = match raw {
             RawTarget::Name(name) => RawFullTarget { target: name.clone(), ..RawFullTarget::default() },
             RawTarget::Full(full) => full.as_ref().clone(),
         };
         let Some((provider, model)) = full.target.split_once('/').filter(|(p, m)| !p.is_empty() && !m.is_empty())
         else {
-            return Err(self.at(path, &format!("`{}` is no target: expected `provider/model`", full.target)));
+            return Err(self.at(
+                path,
+                &format!("`{}` is no target: expected `provider/model`, or a name under `models`", full.target),
+            ));
         };
         if snapshot.pool(provider).is_none() {
             return Err(self.at(path, &self.unknown_provider(snapshot, provider)));
@@ -429,7 +422,12 @@ impl Build<'_> {
         Ok(target)
     }
 
-    fn quality(&self, path: &[&str], raw: &RawTarget, task: Option<&str>) -> Result<Option<Quality>, ConfigError> {
+    pub(crate) fn quality(
+        &self,
+        path: &[&str],
+        raw: &RawTarget,
+        task: Option<&str>,
+    ) -> Result<Option<Quality>, ConfigError> {
         let RawTarget::Full(full) = raw else { return Ok(None) };
         let Some(quality) = &full.quality else { return Ok(None) };
         strategy::quality_for(quality, task).map_err(|message| {

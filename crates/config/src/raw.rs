@@ -64,7 +64,7 @@ pub struct RawModel {
     pub task: Option<String>,
     /// How good a target must be, from 0 to 1; a target of unknown quality is not good enough for any floor.
     pub min_quality: Option<f64>,
-    /// `provider/model`, or a mapping with options.
+    /// `provider/model`, the name of another model, or a mapping with options.
     pub targets: Vec<RawTarget>,
     /// What any target may cost, the first included: dollars a request, or `{ request, input, output }`, of which the
     /// last two are per million tokens.
@@ -188,7 +188,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawFullTarget {
-    /// `provider/model`.
+    /// `provider/model`, or the name of another model, which then is one target with a strategy of its own.
     pub target: String,
     /// Why it is here; shown by `explain`.
     pub why: Option<String>,

@@ -1,13 +1,13 @@
 //! `rules:` as they are written, and checked: an error points at the character of the expression that is to blame.
 
 use crate::error::ConfigError;
-use crate::raw::{Raw, RawModel, RawRescue, RawTarget, RawTimeouts};
+use crate::nested;
+use crate::raw::{Raw, RawRescue, RawTarget, RawTimeouts};
 use crate::units::Span;
 use routing::Overrides;
 use rules::{Actions, RuleSet, Written, Wrong};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// A rule that moves traffic while its condition holds. Expressions are a part of CEL: see docs/RULES.md.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -69,7 +69,8 @@ impl RawNames {
 }
 
 /// The ids of the targets that models list, sorted, each once.
-fn target_ids(models: &BTreeMap<String, RawModel>) -> Vec<String> {
+fn target_ids(raw: &Raw) -> Vec<String> {
+    let models = &raw.models;
     let id = |target: &RawTarget| match target {
         RawTarget::Name(name) => name.clone(),
         RawTarget::Full(full) => match &full.label {
@@ -77,7 +78,12 @@ fn target_ids(models: &BTreeMap<String, RawModel>) -> Vec<String> {
             None => full.target.clone(),
         },
     };
-    let mut ids: Vec<String> = models.values().flat_map(|model| model.targets.iter().map(id)).collect();
+    let mut ids: Vec<String> = models
+        .values()
+        .flat_map(|model| &model.targets)
+        .filter(|target| !nested::is_model(target.name(), models, |provider| raw.providers.contains_key(provider)))
+        .map(id)
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -91,7 +97,7 @@ pub(crate) struct Checked {
 
 /// Checks the rules of a file against the targets its models list.
 pub(crate) fn check(origin: &str, source: &str, raw: &Raw) -> Result<Checked, ConfigError> {
-    let ids = target_ids(&raw.models);
+    let ids = target_ids(raw);
     let known: Vec<&str> = ids.iter().map(String::as_str).collect();
     let written: Vec<Written<'_>> = raw.rules.iter().map(written).collect();
     let set = RuleSet::compile(&written, &known).map_err(|wrong| error(origin, source, &raw.rules, &wrong))?;

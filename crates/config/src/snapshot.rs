@@ -5,7 +5,7 @@ use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
 use health::{BreakerSettings, Health, ProviderHealth};
-use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Overrides, Rulebook, Target};
+use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
 use rules::{RuleSet, Tally};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,6 +63,14 @@ pub(crate) struct Parts {
     pub(crate) breaker: BreakerSettings,
     pub(crate) direct: ModelSettings,
     pub(crate) pools: BTreeMap<String, Pool>,
+}
+
+/// What a model lists, with what the models among that list.
+#[derive(Default)]
+pub(crate) struct Listed {
+    pub(crate) targets: Vec<Arc<Target>>,
+    /// Empty when no model is among it.
+    pub(crate) nodes: Vec<Node>,
 }
 
 /// A configured provider with its credentials.
@@ -304,6 +312,8 @@ impl Snapshot {
         Some(Target {
             health: self.health.target(&id, &self.breaker),
             quality: None,
+            min_quality: None,
+            via: None,
             guards: Guards::default(),
             ledger: self.ledger.target(&id),
             tally: self.tallies.get(&id).cloned(),
@@ -328,15 +338,16 @@ impl Snapshot {
             rules,
             settings,
             targets,
+            nodes: Vec::new(),
             budget: self.health.budget(name),
             panic_gate: self.health.panic_gate(name),
             ledger: self.ledger.model(name),
         }
     }
 
-    pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, reuse: Reuse, targets: Vec<Arc<Target>>) {
+    pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, reuse: Reuse, listed: Listed) {
         self.reuse.insert(name.to_owned(), Arc::new(reuse));
-        let model = self.make_model(name, settings, targets);
+        let model = Model { nodes: listed.nodes, ..self.make_model(name, settings, listed.targets) };
         self.models.insert(name.to_owned(), Arc::new(model));
     }
 }

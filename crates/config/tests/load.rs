@@ -5,7 +5,7 @@
 use catalog::{Catalog, Moment, Rate, Ratio, Usd};
 use config::{Environment, Loader, Snapshot};
 use health::Health;
-use routing::{Balance, Quality, SpeedBy, Strategy};
+use routing::{Balance, Node, Quality, SpeedBy, Strategy};
 use std::sync::Arc;
 
 fn load_with(source: &str, environment: &[(&str, &str)], health: &Arc<Health>) -> Result<Snapshot, String> {
@@ -472,5 +472,59 @@ fn sessions_are_off_until_they_are_asked_for() {
         let error = refused(&format!("{OPENAI}models:\n  chat:\n    targets: [openai/gpt-5.1]\n    {line}\n"));
         let is_there = error.contains("mainstay.yaml:6") || error.contains("line 6");
         assert!(error.contains(said) && is_there, "{error}");
+    }
+}
+
+#[test]
+fn a_model_may_be_a_target_of_another_and_brings_its_strategy_and_its_targets() {
+    let source = format!(
+        "{OPENAI}models:\n  all:\n    max_price: 1\n    targets:\n      - {{ target: deployments, weight: 2, why: ours }}\n      - openai/last\n  \
+         deployments:\n    strategy: weighted\n    min_quality: 0.5\n    max_price: 2\n    targets:\n      - {{ target: openai/a, weight: 3, \
+         quality: 0.9 }}\n      - openai/b\n  openai/a: {{ targets: [openai/a] }}\n  top: {{ strategy: cheapest, targets: [openai/x, all] }}\n"
+    );
+    let snapshot = load(&source).unwrap();
+    let all = snapshot.resolve("all").unwrap();
+    let ids: Vec<_> = all.targets.iter().map(|target| target.id.as_str()).collect();
+    assert_eq!(ids, ["openai/a", "openai/b", "openai/last"]);
+    let Node::Group(group) = &all.nodes[0] else { panic!("{:?}", all.nodes) };
+    assert_eq!((&*group.name, group.strategy, group.weight), ("deployments", Strategy::Weighted, 2));
+    assert_eq!((group.nodes.len(), &all.nodes[1]), (2, &Node::Target(2)));
+    let [first, last] = [&all.targets[0], &all.targets[2]];
+    assert_eq!((first.via.as_deref(), last.via.as_deref()), (Some("deployments"), None));
+    assert_eq!((first.weight, first.min_quality, last.min_quality), (3, Quality::new(0.5), None));
+    assert_eq!(first.guards.max_price.unwrap().request, Usd::parse("2"), "its own model's");
+    assert_eq!(last.guards.max_price.unwrap().request, Usd::parse("1"));
+    assert!(Arc::ptr_eq(&first.health, &snapshot.resolve("deployments").unwrap().targets[0].health));
+    let top = snapshot.resolve("top").unwrap();
+    assert_eq!(top.targets.len(), 4);
+    let Node::Group(all) = &top.nodes[1] else { panic!("{:?}", top.nodes) };
+    let Node::Group(deployments) = &all.nodes[0] else { panic!("{all:?}") };
+    assert_eq!(deployments.nodes, [Node::Target(1), Node::Target(2)]);
+    assert!(snapshot.resolve("openai/a").unwrap().nodes.is_empty(), "a model may have the name of its target");
+}
+
+#[test]
+fn a_model_that_would_serve_itself_is_refused_at_the_line_that_closes_the_circle() {
+    let source = format!(
+        "{OPENAI}models:\n  a:\n    targets:\n      - openai/m\n      - b\n  b:\n    targets: [c]\n  c:\n    targets:\n      - openai/n\n      - a\n"
+    );
+    let error = refused(&source);
+    assert!(error.contains("a → b → c → a") && error.contains("mainstay.yaml:13"), "{error}");
+    let error = refused(&format!("{OPENAI}models:\n  a:\n    targets:\n      - a\n"));
+    assert!(error.contains("a → a") && error.contains("mainstay.yaml:6"), "{error}");
+}
+
+#[test]
+fn what_a_nested_model_cannot_be_given_is_refused_at_its_line() {
+    for (target, said) in [
+        ("{ target: pool, prices: { input: 1, output: 1 } }", "`prices` is said of the targets it lists"),
+        ("{ target: pool, quality: 1 }", "`quality` is said of the targets it lists"),
+        ("openai/m", "`openai/m` is listed twice"),
+        ("pools", "`pools` is no target"),
+    ] {
+        let error = refused(&format!(
+            "{OPENAI}models:\n  pool: {{ targets: [openai/m] }}\n  top:\n    targets:\n      - pool\n      - {target}\n"
+        ));
+        assert!(error.contains(said) && error.contains("mainstay.yaml:8"), "{target}: {error}");
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReaso
 
 /// Why the target is not good enough for the model. What nobody knows is not good enough for any floor.
 pub(crate) fn below_floor(model: &Model, target: &Target) -> Option<ExclusionReason> {
-    let floor = model.settings.min_quality?;
+    let floor = model.settings.min_quality.max(target.min_quality)?;
     match target.quality {
         Some(quality) if quality >= floor => None,
         quality => Some(ExclusionReason::BelowQuality { quality, floor }),

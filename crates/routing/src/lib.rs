@@ -34,8 +34,8 @@ pub use machine::{
 };
 pub use merit::{Balance, Quality, Score, SpeedBy};
 pub use model::{
-    Across, ClassPolicy, Credential, FaultProfile, Hold, Model, ModelSettings, OnFault, ProbeMode, Rescue, RescueMode,
-    Step, Strategy, Target, Timeouts,
+    Across, ClassPolicy, Credential, FaultProfile, Group, Hold, Model, ModelSettings, Node, OnFault, ProbeMode, Rescue,
+    RescueMode, Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
 pub use pins::{MOST_PINS, Pin, Pins};

@@ -86,26 +86,38 @@ impl Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Merits {
     pub(crate) price: Option<Usd>,
-    /// Seconds; by first token for `fastest` where it says so, else to the end of the answer.
-    pub(crate) seconds: Option<f64>,
+    /// Seconds to the first token, or to the whole answer where it is not streamed.
+    answer: Option<f64>,
+    /// Seconds a token.
+    pace: Option<f64>,
+    /// Seconds to the end of the answer.
+    total: Option<f64>,
     pub(crate) success: f64,
     pub(crate) quality: Option<Quality>,
 }
 
 impl Merits {
-    /// Speed is read where the strategy goes by one.
-    pub(crate) fn of(target: &Target, needs: &Needs, estimate: &Estimate, by: Option<SpeedBy>, now: Instant) -> Self {
+    /// Speed is read where a strategy goes by it: as it is now.
+    pub(crate) fn of(target: &Target, needs: &Needs, estimate: &Estimate, speed: Option<Instant>) -> Self {
         let known = Self { price: estimate.price, quality: target.quality, ..Self::default() };
-        let Some(by) = by else { return known };
+        let Some(now) = speed else { return known };
         let expected = target.ledger.speed.expected(needs.class(), now);
         let writing = expected.pace.map(|pace| pace * estimate.output_tokens as f64);
-        let seconds = match by {
-            SpeedBy::FirstToken => expected.answer,
-            SpeedBy::Throughput => expected.pace,
-            SpeedBy::Total if !needs.streamed => expected.answer,
-            SpeedBy::Total => expected.answer.zip(writing).map(|(answer, writing)| answer + writing),
+        let total = if needs.streamed {
+            expected.answer.zip(writing).map(|(answer, writing)| answer + writing)
+        } else {
+            expected.answer
         };
-        Self { seconds, success: expected.success, ..known }
+        Self { answer: expected.answer, pace: expected.pace, total, success: expected.success, ..known }
+    }
+
+    /// Seconds to what is gone by; `None` = nobody knows.
+    pub(crate) fn seconds(&self, by: SpeedBy) -> Option<f64> {
+        match by {
+            SpeedBy::FirstToken => self.answer,
+            SpeedBy::Throughput => self.pace,
+            SpeedBy::Total => self.total,
+        }
     }
 }
 
@@ -144,13 +156,13 @@ pub enum Score {
 /// How `balanced` rates everybody.
 pub(crate) fn balanced(merits: &[Merits], weights: Balance) -> Vec<Score> {
     let cheapest = merits.iter().filter_map(|it| it.price).min();
-    let quickest = quickest(merits);
+    let quickest = quickest(merits, SpeedBy::Total);
     let score = |it: &Merits| {
         let price = match (cheapest, it.price) {
             (Some(cheapest), Some(price)) => part(cheapest.as_dollars(), price.as_dollars()),
             _ => 0.0,
         };
-        let speed = match (quickest, it.seconds) {
+        let speed = match (quickest, it.seconds(SpeedBy::Total)) {
             (Some(quickest), Some(seconds)) => part(quickest, seconds),
             _ => 1.0,
         };
@@ -165,8 +177,9 @@ pub(crate) fn balanced(merits: &[Merits], weights: Balance) -> Vec<Score> {
     merits.iter().map(score).collect()
 }
 
-pub(crate) fn quickest(merits: &[Merits]) -> Option<f64> {
-    merits.iter().filter_map(|it| it.seconds).min_by(f64::total_cmp)
+/// The least of those that are known.
+pub(crate) fn quickest(merits: &[Merits], by: SpeedBy) -> Option<f64> {
+    merits.iter().filter_map(|it| it.seconds(by)).min_by(f64::total_cmp)
 }
 
 /// How near to the best, 0 to 1. What costs nothing is as good as can be.

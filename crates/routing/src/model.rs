@@ -50,6 +50,10 @@ pub struct Target {
     pub provider_health: Arc<ProviderHealth>,
     /// How good it is at the model's task; `None` = unknown.
     pub quality: Option<Quality>,
+    /// What its own model asks of its quality, besides the one that is asked for; `None` = nothing.
+    pub min_quality: Option<Quality>,
+    /// The model it comes from, where that is another than the one that is asked for.
+    pub via: Option<Arc<str>>,
     /// What it may cost.
     pub guards: Guards,
     /// What it has cost.
@@ -283,6 +287,29 @@ impl Default for ModelSettings {
     }
 }
 
+/// What a model lists: a target, or another model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// Index in [`Model::targets`].
+    Target(usize),
+    /// A model that stands in the list as one target.
+    Group(Group),
+}
+
+/// A model among the targets of another. It brings its strategy and its targets; everything else is as the model says
+/// that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its order.
+    pub strategy: Strategy,
+    /// Share in `weighted`.
+    pub weight: u32,
+    /// What it lists.
+    pub nodes: Vec<Node>,
+}
+
 /// The logical name a caller asks for, and what serves it.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -290,8 +317,10 @@ pub struct Model {
     pub name: String,
     /// Its settings.
     pub settings: ModelSettings,
-    /// Its targets, as written.
+    /// Its targets, as written; of models among them the targets those list.
     pub targets: Vec<Arc<Target>>,
+    /// How targets belong to models among the targets; empty when there are none.
+    pub nodes: Vec<Node>,
     /// What trying again may cost in all: [`health::Health::budget`] of its name.
     pub budget: Arc<RetryBudget>,
     /// The trickle while everything is open: [`health::Health::panic_gate`] of its name.

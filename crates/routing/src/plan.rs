@@ -279,6 +279,8 @@ pub struct Candidate {
     pub estimate: Estimate,
     /// What the strategy makes of it; `None` where it rates nobody.
     pub score: Option<Score>,
+    /// The model it comes from, where that is another than the one that is asked for.
+    pub via: Option<Arc<str>>,
 }
 
 /// A target that was left out.
@@ -356,7 +358,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     }
 
     let sifted = ruling.sift(&capable);
-    let speed_by = strategy::speed_by(model.settings.strategy);
+    let goes_by_speed = strategy::goes_by_speed(model);
     let pin = session::pin(model, needs, now);
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = Vec::with_capacity(capable.len());
@@ -384,13 +386,13 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             standing,
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
-            merits: Merits::of(target, needs, &estimate, speed_by, now),
+            merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
             score: None,
             near_limit: !filter::has_room(target, &filter::load(model, needs), now),
         });
         estimates.push((index, estimate));
     }
-    let mut ordered = strategy::order(model.settings.strategy, &mut entrants, rng);
+    let mut ordered = strategy::order_of(model, &mut entrants, rng);
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
@@ -414,6 +416,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
                 demoted: placed.demoted,
                 estimate: estimate_of(placed.target)?,
                 score: placed.score,
+                via: target.via.clone(),
             })
         })
         .collect();
@@ -478,11 +481,12 @@ impl Plan {
     }
 
     /// What would have to change for the second candidate to stand before the first; `None` where the strategy rates
-    /// nobody, or where health, a rule or a session had a say.
+    /// nobody, or where health, a rule, a session or a nested model had a say.
     pub fn reversal(&self, model: &Model) -> Option<String> {
         let [first, second, ..] = self.candidates.as_slice() else { return None };
         let is_pinned = self.session.as_ref().is_some_and(|seat| seat.diverts);
-        if first.demoted.is_some() || second.demoted.is_some() || is_pinned || !self.rules.is_empty() {
+        let by_score = self.rules.is_empty() && model.nodes.is_empty() && !is_pinned;
+        if first.demoted.is_some() || second.demoted.is_some() || !by_score {
             return None;
         }
         Score::reversal(model, (&first.id, first.score?), (&second.id, second.score?))
@@ -520,8 +524,9 @@ impl fmt::Display for Plan {
         writeln!(f, "{} ({})", self.model, self.strategy.as_str())?;
         for (rank, candidate) in self.candidates.iter().enumerate() {
             let role = if candidate.is_primary { ", primary" } else { "" };
+            let via = candidate.via.as_ref().map(|model| format!(" of {model}")).unwrap_or_default();
             let standing = standing_text(&candidate.standing);
-            write!(f, "  {}. {} [{standing}{role}] {}", rank + 1, candidate.id, candidate.estimate)?;
+            write!(f, "  {}. {}{via} [{standing}{role}] {}", rank + 1, candidate.id, candidate.estimate)?;
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,

@@ -93,3 +93,20 @@ async fn the_quicker_of_two_gets_nearly_everything_once_both_are_known() {
     let asked = world.primary.journal().len();
     assert!(asked <= 8, "{asked} of a hundred");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_among_the_targets_serves_with_its_targets_and_then_the_next() {
+    let model = "  pool:\n    strategy: weighted\n    targets: [primary/m-1]\n".to_owned();
+    let world = Plan { targets: "[pool, fallback/m-2]", model, ..Plan::default() }.build();
+    let answer = world.hello().await;
+    assert_eq!(
+        (answer.header("x-mainstay-provider"), answer.header("x-mainstay-fallback")),
+        (Some("primary"), Some("0"))
+    );
+    world.break_primary("unavailable_503");
+    let answer = world.hello().await;
+    assert_eq!(
+        (answer.header("x-mainstay-provider"), answer.header("x-mainstay-fallback")),
+        (Some("fallback"), Some("1"))
+    );
+}

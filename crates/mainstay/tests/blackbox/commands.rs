@@ -155,6 +155,15 @@ fn explain_shows_scores_and_what_would_turn_the_order_round() {
 }
 
 #[test]
+fn explain_names_the_model_a_target_comes_from() {
+    let folder = folder();
+    let yaml = CAPABLE.replace("[a/small, a/blind, a/able]", "[pool, a/able]");
+    std::fs::write(folder.join("mainstay.yaml"), format!("{yaml}  pool: {{ targets: [a/small] }}\n")).unwrap();
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    assert!(said.contains("1. a/small of pool [closed, primary]") && said.contains("2. a/able [closed]"), "{said}");
+}
+
+#[test]
 fn explain_of_an_unknown_model_says_what_there_is() {
     let folder = folder();
     std::fs::write(folder.join("mainstay.yaml"), CAPABLE).unwrap();

@@ -18,9 +18,9 @@ const FLOOR: f64 = 0.01;
 /// What everybody is rated by.
 pub(super) fn rate(entrants: &mut [Entrant], by: SpeedBy) {
     let merits: Vec<Merits> = entrants.iter().map(|entrant| entrant.merits).collect();
-    let quickest = merit::quickest(&merits);
+    let quickest = merit::quickest(&merits, by);
     let weight = |entrant: &Entrant| {
-        let longer = match (quickest, entrant.merits.seconds) {
+        let longer = match (quickest, entrant.merits.seconds(by)) {
             (Some(quickest), Some(seconds)) => seconds / quickest.max(f64::MIN_POSITIVE),
             _ => 1.0,
         };
@@ -28,7 +28,7 @@ pub(super) fn rate(entrants: &mut [Entrant], by: SpeedBy) {
     };
     let sum = entrants.iter().map(weight).sum::<f64>().max(f64::MIN_POSITIVE);
     for entrant in entrants.iter_mut() {
-        entrant.score = Some(Score::Speed { by, seconds: entrant.merits.seconds, share: weight(entrant) / sum });
+        entrant.score = Some(Score::Speed { by, seconds: entrant.merits.seconds(by), share: weight(entrant) / sum });
     }
 }
 

@@ -6,11 +6,12 @@
 mod balanced;
 mod cheapest;
 mod fastest;
+mod nested;
 mod priority;
 mod weighted;
 
 use crate::merit::Merits;
-use crate::{Demotion, Score, SpeedBy, Strategy};
+use crate::{Demotion, Model, Node, Score, Strategy};
 use health::Standing;
 
 /// A target that can serve the request, as a strategy sees it.
@@ -48,8 +49,17 @@ pub(crate) struct Ordered {
     pub(crate) now: Vec<Placed>,
 }
 
+/// Orders the targets of a model, and of the models it lists.
+pub(crate) fn order_of(model: &Model, entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
+    if model.nodes.is_empty() {
+        order(model.settings.strategy, entrants, rng)
+    } else {
+        nested::order(&model.nodes, model.settings.strategy, entrants, rng)
+    }
+}
+
 /// The registry.
-pub(crate) fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
+fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
     match strategy {
         Strategy::Priority => priority::order(entrants, rng),
         Strategy::Weighted => weighted::order(entrants, rng),
@@ -68,13 +78,21 @@ pub(crate) fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fast
     }
 }
 
-/// Which speed a strategy goes by; `None` = by none.
-pub(crate) fn speed_by(strategy: Strategy) -> Option<SpeedBy> {
-    match strategy {
-        Strategy::Priority | Strategy::Weighted | Strategy::Cheapest => None,
-        Strategy::Fastest(by) => Some(by),
-        Strategy::Balanced(_) => Some(SpeedBy::Total),
+/// Whether the order of a model depends on speed.
+pub(crate) fn goes_by_speed(model: &Model) -> bool {
+    fn any(nodes: &[Node]) -> bool {
+        nodes.iter().any(|node| match node {
+            Node::Target(_) => false,
+            Node::Group(group) => does(group.strategy) || any(&group.nodes),
+        })
     }
+    fn does(strategy: Strategy) -> bool {
+        match strategy {
+            Strategy::Priority | Strategy::Weighted | Strategy::Cheapest => false,
+            Strategy::Fastest(_) | Strategy::Balanced(_) => true,
+        }
+    }
+    does(model.settings.strategy) || any(&model.nodes)
 }
 
 /// Demotions that put a target behind every other, in any strategy.

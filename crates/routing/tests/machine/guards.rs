@@ -219,6 +219,7 @@ proptest! {
         specs in prop::collection::vec((any_prices(), any_guards(), 0_u32..4), 1..30),
         strategy in prop::sample::select(crate::strategies::ALL.to_vec()),
         tokens in 0_u64..2_000,
+        nested in any::<bool>(),
         seed in any::<u64>(),
     ) {
         let spec = |(prices, guards, weight)| {
@@ -227,6 +228,9 @@ proptest! {
         };
         let mut pool = Pool::with(specs.into_iter().map(spec).collect());
         pool.settings.strategy = strategy;
+        if nested {
+            pool.nodes = crate::strategies::any_nodes(pool.len(), seed);
+        }
         let model = pool.build();
         let needs = Needs { estimated_tokens: tokens, ..Needs::default() };
         let once = plan(&model, &needs, at(1.0), &mut fastrand::Rng::with_seed(seed));

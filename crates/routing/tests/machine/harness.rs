@@ -5,8 +5,8 @@ use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
-    Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, OnFault,
-    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
+    Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, Node,
+    OnFault, Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -51,6 +51,7 @@ pub(crate) struct Pool {
     pub(crate) settings: ModelSettings,
     pub(crate) breaker: BreakerSettings,
     pub(crate) seed: u64,
+    pub(crate) nodes: Vec<Node>,
     targets: Vec<Spec>,
 }
 
@@ -86,7 +87,11 @@ impl Pool {
         // Rescue has scenarios of its own; without it what breaks ends.
         let rescue = Rescue { mode: RescueMode::Error, ..Rescue::default() };
         let settings = ModelSettings { rescue, ..ModelSettings::default() };
-        Self { settings, breaker: BreakerSettings::default(), seed: 1, targets }
+        Self { settings, breaker: BreakerSettings::default(), seed: 1, nodes: Vec::new(), targets }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.targets.len()
     }
 
     pub(crate) fn build(&self) -> Arc<Model> {
@@ -118,6 +123,8 @@ impl Pool {
                 health: health.target(&id, &self.breaker),
                 provider_health: health.provider(&name),
                 quality: spec.quality,
+                min_quality: None,
+                via: None,
                 guards: spec.guards,
                 ledger: ledger.target(&id),
                 tally: None,
@@ -128,6 +135,7 @@ impl Pool {
             name: "chat".to_owned(),
             settings: self.settings.clone(),
             targets: targets.collect(),
+            nodes: self.nodes.clone(),
             budget: health.budget("chat"),
             panic_gate: health.panic_gate("chat"),
             ledger: ledger.model("chat"),

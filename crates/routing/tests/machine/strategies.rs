@@ -4,7 +4,7 @@ use crate::harness::{Ended, Outcome, Pool, Sim, Spec, at, secs};
 use crate::prices::priced;
 use canon::FaultClass;
 use catalog::Moment;
-use routing::{Balance, ExclusionReason, Model, Needs, Plan, Quality, SpeedBy, Strategy, plan};
+use routing::{Balance, ExclusionReason, Group, Model, Needs, Node, Plan, Quality, SpeedBy, Strategy, plan};
 use std::sync::Arc;
 
 pub(crate) const ALL: [Strategy; 7] = [
@@ -212,4 +212,82 @@ fn explain_says_how_often_each_comes_first() {
     let model = build(QUICK, vec![Spec { weight: 3, ..Spec::default() }, Spec::default()]);
     let shown = planned(&model, &Needs::default()).to_string();
     assert!(shown.contains("first for 75.0 % of requests, first_token unknown, taken for the quickest"), "{shown}");
+}
+
+fn group(strategy: Strategy, nodes: Vec<Node>) -> Node {
+    Node::Group(Group { name: "pool".into(), strategy, weight: 1, nodes })
+}
+
+/// Three deployments that share the load, then somebody else.
+fn deployments_then_another() -> Arc<Model> {
+    let mut pool = Pool::of(4);
+    let three = group(Strategy::Weighted, (0..3).map(Node::Target).collect());
+    pool.nodes = vec![three, Node::Target(3)];
+    pool.build()
+}
+
+#[test]
+fn a_model_among_the_targets_is_one_target_with_an_order_of_its_own() {
+    let model = deployments_then_another();
+    let mut led = [0; 4];
+    for seed in 0..3_000 {
+        let plan = plan(&model, &Needs::default(), at(1.0), &mut fastrand::Rng::with_seed(seed));
+        let order = order(&plan);
+        assert_eq!(order[3], 3, "whoever is outside comes after all of them");
+        assert_eq!(plan.primary, Some(order[0]));
+        led[order[0]] += 1;
+    }
+    assert!(led[..3].iter().all(|led| (850..1_150).contains(led)), "{led:?}");
+}
+
+#[test]
+fn a_group_stands_where_it_is_listed_until_its_last_member_is_gone() {
+    let mut sim = Sim::new(deployments_then_another(), 1, |call| {
+        let down = match call.target {
+            0 => call.at < at(40.0),
+            1 | 2 => call.at >= at(20.0) && call.at < at(40.0),
+            _ => false,
+        };
+        if down { Outcome::fails(FaultClass::Unreachable) } else { Outcome::quick() }
+    });
+    for i in 0..1_600 {
+        sim.request(at(f64::from(i) * 0.1));
+    }
+    let ended = sim.run();
+    assert!(ended.iter().all(|ended| ended.error.is_none()));
+    let by = |target, from: usize, to: usize| ended[from..to].iter().filter(|it| it.served == Some(target)).count();
+    assert_eq!(by(3, 50, 200), 0, "two of the group are left");
+    assert!(by(3, 250, 400) > 140, "nobody of the group is: {}", by(3, 250, 400));
+    assert_eq!(by(3, 1_400, 1_600), 0, "all are back");
+    assert!(by(0, 1_400, 1_600) > 30);
+}
+
+#[test]
+fn a_group_takes_part_with_what_is_known_of_its_first() {
+    let price = |input: u64| priced(&format!(r#"{{ "input": {input}, "output": 1 }}"#));
+    let mut pool = pool(Strategy::Cheapest, vec![price(5), price(2), price(3)]);
+    pool.nodes = vec![Node::Target(2), group(Strategy::Priority, vec![Node::Target(0), Node::Target(1)])];
+    let needs = Needs { estimated_tokens: 1_000, max_output_tokens: Some(0), ..Needs::default() };
+    assert_eq!(order(&planned(&pool.build(), &needs)), [2, 0, 1], "its first is dear, and it is its first");
+    pool.nodes = vec![Node::Target(2), group(Strategy::Cheapest, vec![Node::Target(0), Node::Target(1)])];
+    assert_eq!(order(&planned(&pool.build(), &needs)), [1, 0, 2]);
+}
+
+/// Groups within groups, at random: every target once.
+pub(crate) fn any_nodes(targets: usize, seed: u64) -> Vec<Node> {
+    fn split(from: usize, to: usize, rng: &mut fastrand::Rng) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        let mut begin = from;
+        while begin < to {
+            let end = rng.usize(begin + 1..=to);
+            nodes.push(if end - begin > 1 && end - begin < to - from {
+                group(ALL[rng.usize(..ALL.len())], split(begin, end, rng))
+            } else {
+                Node::Target(begin)
+            });
+            begin = if matches!(nodes.last(), Some(Node::Target(_))) { begin + 1 } else { end };
+        }
+        nodes
+    }
+    split(0, targets, &mut fastrand::Rng::with_seed(seed))
 }
