@@ -12,6 +12,7 @@ use canon::Instant;
 use catalog::Catalog;
 use config::{Environment, Loader, Snapshot, WhenExhausted};
 use health::Health;
+use routing::ModelSettings;
 use serde_saphyr::{Location, Spanned};
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,7 +214,13 @@ fn notes(loads: &[Load], snapshot: &Snapshot) -> Vec<String> {
             ("the cache", reuse.cache.is_some()),
             ("coalescing", reuse.coalesce != config::Coalesce::Off),
         ];
-        for (what, is_on) in left_out {
+        let model = snapshot.resolve(&load.model).ok();
+        let has = |is_on: fn(&ModelSettings) -> bool| model.as_ref().is_some_and(|model| is_on(&model.settings));
+        let of_model = [
+            ("the evaluator", has(|settings| settings.evaluate.is_some())),
+            ("what sessions remember", has(|settings| settings.sessions.is_some())),
+        ];
+        for (what, is_on) in left_out.into_iter().chain(of_model) {
             let note = format!("{}: {what} is left out of a drill", load.model);
             if is_on && !notes.contains(&note) {
                 notes.push(note);

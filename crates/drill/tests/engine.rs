@@ -159,9 +159,11 @@ fn a_bar_that_is_missed_is_said_with_its_figure() {
 
 #[test]
 fn what_a_drill_leaves_out_is_said() {
-    let base = BASE.replace("targets: [a/m, b/m],", "targets: [a/m, b/m], when_exhausted: [queue], cache: {},");
+    let base =
+        BASE.replace("targets: [a/m, b/m],", "targets: [a/m, b/m], when_exhausted: [queue], cache: {}, sessions: on,");
     let text = drill(&base, "[]", &["client_errors = 0"]).to_string();
     assert!(text.contains("note: chat: the queue is left out of a drill"), "{text}");
+    assert!(text.contains("note: chat: what sessions remember is left out of a drill"), "{text}");
     assert!(text.contains("note: chat: the cache is left out of a drill"), "{text}");
 }
 
