@@ -45,6 +45,28 @@ fn rules_over_targets_that_models_list_are_in_force_for_every_model() {
 }
 
 #[test]
+fn a_rule_reads_the_price_a_model_states_for_its_own_target() {
+    let catalog = Catalog::builtin().unwrap();
+    let (environment, health, ledger) = (Environment::new(), Arc::new(Health::new(1)), Arc::default());
+    let loader = Loader {
+        catalog: &catalog,
+        health: &health,
+        ledger: &ledger,
+        environment: &environment,
+        allow_injection: false,
+    };
+    let source = "providers:\n  openai: { keys: [sk-1] }\nmodels:\n  cheap: { targets: [{ target: openai/gpt-5.1, prices: { \
+                  input: 1, output: 1 } }] }\n  dear: { targets: [{ target: openai/gpt-5.1, prices: { input: 9, output: 9 } \
+                  }] }\nrules:\n  - { if: 'target(\"openai/gpt-5.1\").input_price > 5', avoid: openai/gpt-5.1 }\n";
+    let snapshot = loader.load("mainstay.yaml", source).unwrap();
+    for (name, held) in [("cheap", 0), ("dear", 1)] {
+        let model = snapshot.resolve(name).unwrap();
+        let plan = routing::plan(&model, &routing::Needs::default(), canon::Instant::ORIGIN, &mut fastrand::Rng::new());
+        assert_eq!(plan.rules.len(), held, "{plan}");
+    }
+}
+
+#[test]
 fn without_rules_nothing_is_kept_for_them() {
     let source = HEAD.trim_end_matches("rules:\n");
     let catalog = Catalog::builtin().unwrap();

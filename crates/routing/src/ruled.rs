@@ -81,13 +81,17 @@ impl Rulebook {
 pub struct ModelRules {
     book: Arc<Rulebook>,
     reach: Reach,
+    /// What the rules read; of targets that the model lists, as it lists them: prices and regions are its own.
+    watched: Vec<Arc<Target>>,
 }
 
 impl ModelRules {
     /// The rules for a model with these targets.
     pub fn new(book: &Arc<Rulebook>, targets: &[Arc<Target>]) -> Self {
         let ids: Vec<&str> = targets.iter().map(|target| target.id.as_str()).collect();
-        Self { reach: book.set.reach(&ids), book: Arc::clone(book) }
+        let own =
+            |watched: &Arc<Target>| targets.iter().find(|target| target.id == watched.id).unwrap_or(watched).clone();
+        Self { reach: book.set.reach(&ids), watched: book.watched.iter().map(own).collect(), book: Arc::clone(book) }
     }
 }
 
@@ -138,14 +142,14 @@ impl Model {
     /// The rules that hold for a request to this model now.
     pub fn rule(&self, needs: &Needs, request: &Request<'_>, moment: Moment, rng: &mut fastrand::Rng) -> Ruling<'_> {
         let Some(rules) = &self.rules else { return Ruling::default() };
-        let watched = Watched { targets: &rules.book.watched, model: self, needs };
+        let watched = Watched { targets: &rules.watched, model: self, needs };
         rules.book.set.judge(&rules.reach, request, &watched, moment, rng)
     }
 
     /// How every rule stands to a request to this model, without changing anything.
     pub fn tell_rules(&self, needs: &Needs, request: &Request<'_>, moment: Moment) -> Vec<Told> {
         let Some(rules) = &self.rules else { return Vec::new() };
-        let watched = Watched { targets: &rules.book.watched, model: self, needs };
+        let watched = Watched { targets: &rules.watched, model: self, needs };
         rules.book.set.tell(&rules.reach, request, &watched, moment)
     }
 
