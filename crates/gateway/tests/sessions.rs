@@ -6,9 +6,10 @@ mod support;
 
 use canon::DialectName;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use support::memory::{Answer, Plan, World};
-use support::{body, request};
+use support::{body, request, snapshot_over};
 
 /// Where a conversation's name stands.
 #[derive(Debug, Clone, Copy)]
@@ -150,4 +151,38 @@ async fn the_trace_tells_where_a_conversation_stands() {
     let story = world.send(asked).await.json()["mainstay"].clone();
     assert_eq!(story["reason"], "session");
     assert_eq!(story["session"], json!({"target": "fallback/m-2", "instead_of_the_primary": true}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_prefers_goes_before_a_pin() {
+    let rules = "rules:\n  - { if: 'request.labels.team == \"legal\"', prefer: primary/m-1 }";
+    let world = Plan::default().model("sessions: on").top(rules).build();
+    moved(&world, DialectName::OpenaiChat, Place::Header("x-session-id")).await;
+    for (team, provider, reason) in [("sales", "fallback", "session"), ("legal", "primary", "none")] {
+        let mut asked = request(DialectName::OpenaiChat, turn(DialectName::OpenaiChat, 2), false);
+        asked.headers_mut().insert("x-session-id", "s-1".parse().unwrap());
+        asked.headers_mut().insert("x-mainstay-labels", format!("team={team}").parse().unwrap());
+        let answer = world.send(asked).await;
+        answer.served_by(provider);
+        assert_eq!(
+            (answer.header("x-mainstay-fallback"), answer.header("x-mainstay-reason")),
+            (Some("0"), Some(reason))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reload_conversations_stand_where_they_stood() {
+    let plan = Plan::default().model("sessions: on");
+    let yaml = plan.yaml("http://primary", "http://fallback");
+    let world = plan.build();
+    let ledger = Arc::default();
+    world.gateway.replace(snapshot_over(&yaml, &world.health, &ledger)).unwrap();
+    moved(&world, DialectName::OpenaiChat, Place::Header("x-session-id")).await;
+    let turned = yaml.replace("[primary/m-1, fallback/m-2]", "[primary/m-1, primary/m-3, fallback/m-2]");
+    assert_ne!(turned, yaml);
+    world.gateway.replace(snapshot_over(&turned, &world.health, &ledger)).unwrap();
+    let answer = ask(&world, DialectName::OpenaiChat, Place::Header("x-session-id"), "s-1", 2).await;
+    answer.served_by("fallback");
+    assert_eq!(answer.header("x-mainstay-reason"), Some("session"));
 }

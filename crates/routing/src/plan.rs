@@ -396,7 +396,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
-    let session = session::seat(model, needs, pin.as_ref(), &mut ordered);
+    let session = session::seat(model, needs, pin.as_ref(), ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
     let estimate_of = |index: usize| estimates.iter().find(|(known, _)| *known == index).map(|(_, estimate)| *estimate);

@@ -8,8 +8,9 @@
 use crate::pins::Pin;
 use crate::price::Estimate;
 use crate::strategy::{Ordered, Placed};
-use crate::{Demotion, Model, Needs, Plan, Score, Target, TargetLedger};
+use crate::{Demotion, Model, Needs, Plan, Score, Target, TargetLedger, ruled};
 use canon::{FaultClass, Instant};
+use rules::Ruling;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,11 +122,13 @@ pub(crate) fn pin(model: &Model, needs: &Needs, now: Instant) -> Option<Pin<Arc<
     model.ledger.pins.get(session.key, now).filter(|pin| session.follows(pin))
 }
 
-/// Puts the pinned target first: with everything healthy, and now if health has not lowered it.
+/// Puts the pinned target first: with everything healthy, and now if health has not lowered it. What a rule prefers or avoids
+/// goes before that.
 pub(crate) fn seat(
     model: &Model,
     needs: &Needs,
     pin: Option<&Pin<Arc<TargetLedger>>>,
+    ruling: &Ruling<'_>,
     ordered: &mut Ordered,
 ) -> Option<Seat> {
     let on_fault = model.settings.sessions?.on_fault;
@@ -145,7 +148,8 @@ pub(crate) fn seat(
     if let Some(now) = now {
         lead(&mut ordered.now, now);
     }
-    Some(Seat { pinned: Some(pinned), diverts: place > 0 })
+    ruled::reorder(ruling, ordered);
+    Some(Seat { pinned: Some(pinned), diverts: place > 0 && ordered.healthy.first() == Some(&pinned) })
 }
 
 /// Whether a strategy that goes by price found the first cheaper than the conversation's own, cold prefix included.

@@ -18,10 +18,14 @@ use std::sync::{Arc, OnceLock};
 
 /// Loads a configuration over this health.
 pub(crate) fn snapshot(yaml: &str, health: &Arc<Health>) -> Arc<Snapshot> {
+    snapshot_over(yaml, health, &Arc::default())
+}
+
+/// Loads a configuration over this health and these books.
+pub(crate) fn snapshot_over(yaml: &str, health: &Arc<Health>, ledger: &Arc<routing::Ledger>) -> Arc<Snapshot> {
     static CATALOG: OnceLock<Arc<Catalog>> = OnceLock::new();
     let catalog = CATALOG.get_or_init(|| Catalog::builtin().unwrap());
-    let loader =
-        Loader { catalog, health, ledger: &Arc::default(), environment: &Environment::new(), allow_injection: false };
+    let loader = Loader { catalog, health, ledger, environment: &Environment::new(), allow_injection: false };
     Arc::new(loader.load("test.yaml", yaml).unwrap_or_else(|error| panic!("{error}")))
 }
 

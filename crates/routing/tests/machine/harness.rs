@@ -6,7 +6,7 @@ use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
     Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, Node,
-    OnFault, Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Target, plan,
+    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -525,13 +525,19 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         // Dropping the machine releases whatever it still held.
         let mut machine = exchange.machine.take().unwrap();
         assert!(matches!(machine.next(Event::Elapsed, now), Action::Done), "what is over stays over");
-        check_repeats(&self.exchanges[index], &self.model.settings.on);
+        check_repeats(&self.exchanges[index], &self.model.settings);
     }
 }
 
 /// No target is tried twice for a fault that excludes it, and never more than its table row allows.
-fn check_repeats(exchange: &Exchange, on: &OnFault) {
-    let asked_again = |class: &FaultClass| on.policy(*class).step == Some(Step::SameThenNext);
+fn check_repeats(exchange: &Exchange, settings: &ModelSettings) {
+    let retries = settings.sessions.is_some_and(|it| it.on_fault == Stickiness::RetryThenMove);
+    let clings = |class: &FaultClass| {
+        let helps = matches!(class, FaultClass::Overloaded | FaultClass::StreamBroken | FaultClass::BadAnswer)
+            || *class == FaultClass::TooSlow;
+        retries && helps && exchange.needs.session.is_some()
+    };
+    let asked_again = |class: &FaultClass| settings.on.policy(*class).step == Some(Step::SameThenNext) || clings(class);
     let ended = exchange.ended.as_ref().unwrap();
     let mut last: HashMap<usize, Vec<FaultClass>> = HashMap::new();
     // Rescue has rules of its own.

@@ -9,7 +9,8 @@ use catalog::ModelFacts;
 use health::BreakerStanding;
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Strategy_;
-use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Step};
+use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Session, Sessions, Step, Stickiness};
+use std::hash::Hasher as _;
 
 fn any_class() -> impl Strategy_<Value = FaultClass> {
     prop::sample::select(FaultClass::ALL.to_vec())
@@ -44,6 +45,19 @@ fn any_spec() -> impl Strategy_<Value = Spec> {
     })
 }
 
+fn any_sessions() -> impl Strategy_<Value = Option<Sessions>> {
+    let on_fault = prop::sample::select(vec![Stickiness::Move, Stickiness::RetryThenMove, Stickiness::Stay]);
+    prop::option::of((1.0..30.0_f64, on_fault).prop_map(|(ttl, on_fault)| Sessions { ttl: secs(ttl), on_fault }))
+}
+
+/// Few conversations, so that they meet: some named, some known by what they begin with.
+fn any_session() -> impl Strategy_<Value = Option<Session>> {
+    prop::option::of((0_u8..3, prop::option::of(0_u32..4)).prop_map(|(which, turns)| match turns {
+        None => Session::named(None, "session_id", &[which]),
+        Some(turns) => Session::derived(None, turns, |hasher| hasher.write_u8(which)),
+    }))
+}
+
 fn any_pool() -> impl Strategy_<Value = Pool> {
     let step = prop::option::of(prop::sample::select(vec![Step::Next, Step::Stop, Step::SameThenNext]));
     let policy = (any_class(), step, prop::option::of(0.0..3.0_f64), 0.0..0.5_f64);
@@ -53,10 +67,12 @@ fn any_pool() -> impl Strategy_<Value = Pool> {
         any::<bool>(),
         prop::sample::select(vec![ProbeMode::Live, ProbeMode::Off, ProbeMode::Synthetic]),
         prop::collection::vec(policy, 0..4),
+        any_sessions(),
         any::<u64>(),
     )
-        .prop_map(|(specs, strategy, strict, probe, policies, seed)| {
+        .prop_map(|(specs, strategy, strict, probe, policies, sessions, seed)| {
             let mut pool = Pool::with(specs);
+            pool.settings.sessions = sessions;
             pool.seed = seed;
             pool.settings.strategy = crate::strategies::ALL[strategy];
             pool.settings.profile = if strict { FaultProfile::Strict } else { FaultProfile::Default };
@@ -77,7 +93,7 @@ proptest! {
         pool in any_pool(),
         outcomes in prop::collection::vec(any_outcome(), 1..40),
         requests in prop::collection::vec(
-            (0.0..20.0_f64, 0.05..30.0_f64, any::<bool>(), 0_u64..60_000, prop::option::of(0.0..5.0_f64)),
+            (0.0..20.0_f64, 0.05..30.0_f64, any::<bool>(), 0_u64..60_000, prop::option::of(0.0..5.0_f64), any_session()),
             1..40,
         ),
         seed in any::<u64>(),
@@ -88,8 +104,8 @@ proptest! {
             outcomes[turn % outcomes.len()].clone()
         });
         let mut deadlines = Vec::new();
-        for (arrives, deadline, streamed, estimated_tokens, hangs_up) in requests {
-            let needs = Needs { streamed, estimated_tokens, ..Needs::default() };
+        for (arrives, deadline, streamed, estimated_tokens, hangs_up, session) in requests {
+            let needs = Needs { streamed, estimated_tokens, session, ..Needs::default() };
             let exchange = sim.request_with(at(arrives), needs, secs(deadline));
             deadlines.push(at(arrives) + secs(deadline));
             if let Some(after) = hangs_up {
@@ -103,7 +119,8 @@ proptest! {
                 prop_assert!(error.status != 503 || error.retry_after.is_some());
                 prop_assert!(error.status != 429 || error.retry_after.is_some());
             }
-            prop_assert_eq!(ended.served.is_none() || ended.fallback == 0, ended.reason.is_none());
+            let is_no_fallback = ended.reason.is_none_or(|reason| reason == "session");
+            prop_assert_eq!(ended.served.is_none() || ended.fallback == 0, is_no_fallback);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::prices::priced;
 use canon::FaultClass;
 use catalog::{ModelFacts, Usd};
 use health::{BreakerStanding, StartKind};
-use routing::{Model, Needs, Session, Sessions, Stickiness, Strategy, plan};
+use routing::{Model, Needs, RescueMode, Session, Sessions, Stickiness, Strategy, plan};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hasher as _;
@@ -307,6 +307,18 @@ fn a_turn_that_ends_late_does_not_take_a_moved_conversation_back() {
     sim.request_with(at(6.0), asks(named("a")), secs(60.0));
     assert_eq!(served(&sim.run()), [0, 1]);
     assert_eq!(served(&talk(&model, 20.0, &[asks(named("a"))], |_| Outcome::quick())), [1]);
+}
+
+#[test]
+fn a_stream_that_goes_on_elsewhere_takes_its_conversation_along() {
+    let mut pool = pool(2, Strategy::Priority, Stickiness::Move);
+    pool.settings.rescue.mode = RescueMode::Resume;
+    let model = pool.build();
+    let cut = || Outcome::Breaks { first: 0.2, fault: fault(FaultClass::StreamBroken), after: 0.5 };
+    let ended = talk(&model, 1.0, &[asks(named("a")); 3], |call| {
+        if call.exchange == 1 && call.target == 0 { cut() } else { Outcome::quick() }
+    });
+    assert_eq!((served(&ended), ended[1].calls.clone()), (vec![0, 1, 1], vec![0, 1]));
 }
 
 #[test]
