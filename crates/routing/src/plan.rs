@@ -361,7 +361,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     let goes_by_speed = strategy::goes_by_speed(model);
     let pin = session::pin(model, needs, now);
     let mut entrants = Vec::with_capacity(capable.len());
-    let mut estimates = Vec::with_capacity(capable.len());
+    let mut estimates = vec![None; model.targets.len()];
     for &index in &capable {
         let Some(target) = model.targets.get(index) else { continue };
         let ruled_out = ruled::ruled_out(ruling, &sifted, index);
@@ -390,7 +390,9 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             score: None,
             near_limit: !filter::has_room(target, &filter::load(model, needs), now),
         });
-        estimates.push((index, estimate));
+        if let Some(slot) = estimates.get_mut(index) {
+            *slot = Some(estimate);
+        }
     }
     let mut ordered = strategy::order_of(model, &mut entrants, rng);
     ruled::reorder(ruling, &mut ordered);
@@ -399,7 +401,6 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     let session = session::seat(model, needs, pin.as_ref(), ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
-    let estimate_of = |index: usize| estimates.iter().find(|(known, _)| *known == index).map(|(_, estimate)| *estimate);
     let primary_model = primary.and_then(|index| model.targets.get(index)).map(|target| &target.same_model);
     let candidates = ordered
         .now
@@ -414,7 +415,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
                 is_primary: primary == Some(placed.target),
                 same_model_as_primary: primary_model == Some(&target.same_model),
                 demoted: placed.demoted,
-                estimate: estimate_of(placed.target)?,
+                estimate: (*estimates.get(placed.target)?)?,
                 score: placed.score,
                 via: target.via.clone(),
             })
@@ -438,21 +439,19 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
 fn exclude_the_dearer(
     model: &Model,
     primary: Option<usize>,
-    estimates: &[(usize, Estimate)],
+    estimates: &[Option<Estimate>],
     excluded: &mut Vec<Exclusion>,
 ) {
-    let Some((primary, base)) = primary.and_then(|primary| estimates.iter().find(|(index, _)| *index == primary))
-    else {
-        return;
-    };
-    for (index, estimate) in estimates.iter().filter(|(index, _)| index != primary) {
-        let Some(target) = model.targets.get(*index) else { continue };
+    let Some(primary) = primary else { return };
+    let Some(base) = estimates.get(primary).and_then(Option::as_ref) else { return };
+    for (index, (target, estimate)) in model.targets.iter().zip(estimates).enumerate() {
+        let Some(estimate) = estimate.as_ref().filter(|_| index != primary) else { continue };
         let Some(reason) = guard::too_dear_beside(target, estimate, base) else { continue };
-        match excluded.iter_mut().find(|exclusion| exclusion.target == *index) {
+        match excluded.iter_mut().find(|exclusion| exclusion.target == index) {
             // What a rule leaves out stays out at any price.
             Some(exclusion) if exclusion.rule.is_some() => {}
             Some(exclusion) => exclusion.reason = reason,
-            None => excluded.push(Exclusion::new(*index, &target.id, reason)),
+            None => excluded.push(Exclusion::new(index, &target.id, reason)),
         }
     }
 }

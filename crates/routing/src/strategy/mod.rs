@@ -54,6 +54,7 @@ pub(crate) fn order_of(model: &Model, entrants: &mut [Entrant], rng: &mut fastra
     if model.nodes.is_empty() {
         order(model.settings.strategy, entrants, rng)
     } else {
+        entrants.sort_unstable_by_key(|entrant| entrant.target);
         nested::order(&model.nodes, model.settings.strategy, entrants, rng)
     }
 }

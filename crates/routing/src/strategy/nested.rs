@@ -7,11 +7,15 @@ use super::{Entrant, Ordered, Placed};
 use crate::{Node, Strategy};
 use health::{BreakerStanding, Standing};
 
+/// The entrants must stand by the numbers of their targets.
 pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     let mut members: Vec<Ordered> = Vec::with_capacity(nodes.len());
     let mut stand_ins: Vec<Entrant> = Vec::with_capacity(nodes.len());
+    let known = |target: usize| {
+        let found = entrants.binary_search_by_key(&target, |entrant| entrant.target).ok()?;
+        entrants.get(found).copied()
+    };
     for node in nodes {
-        let known = |target: usize| entrants.iter().find(|entrant| entrant.target == target).copied();
         let (ordered, stand_in) = match node {
             Node::Target(target) => {
                 let Some(entrant) = known(*target) else { continue };
