@@ -74,6 +74,11 @@ impl Speeds {
         self.first_tokens.get(size.index())
     }
 
+    /// Nothing waits for its first token.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.recent.waiting() == 0
+    }
+
     /// The verdict of the latest calls, those that wait included.
     pub(crate) fn slowness(&self, now: Instant) -> Option<Slowness> {
         let (mut outlived, mut most) = (0, 0.0);

@@ -91,7 +91,8 @@ impl TargetHealth {
 
     /// Where it stands now.
     pub fn standing(&self, now: Instant) -> Standing {
-        let slowness = self.speeds.slowness(now);
+        // What has ended was judged when it did; only what waits grows older.
+        let slowness = if self.speeds.is_idle() { None } else { self.speeds.slowness(now) };
         if slowness.is_none() && self.is_well.load(Ordering::Acquire) {
             return Standing::WELL;
         }
@@ -280,7 +281,13 @@ impl Permit {
     /// Nobody waits for the call any more. It says nothing of its end, but that it was not quicker than this.
     pub fn abandoned(mut self, now: Instant) {
         if let Some(watched) = self.watched.take() {
-            self.target.speeds.waited_for(now.saturating_since(self.started), watched);
+            let target = &self.target;
+            target.speeds.waited_for(now.saturating_since(self.started), watched);
+            if let Some(slowness) = target.speeds.slowness(now) {
+                let mut inner = lock(&target.inner);
+                target.speeds.lose_rank(slowness, &mut inner.judgement, now);
+                target.publish(&inner);
+            }
         }
     }
 }
