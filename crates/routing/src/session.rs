@@ -8,7 +8,7 @@
 use crate::pins::Pin;
 use crate::price::Estimate;
 use crate::strategy::{Ordered, Placed};
-use crate::{Demotion, Model, Needs, Plan, Score, Target, TargetLedger, ruled};
+use crate::{Demotion, Model, Needs, Plan, Score, Strategy, Target, TargetLedger, ruled};
 use canon::{FaultClass, Instant};
 use rules::Ruling;
 use std::hash::{DefaultHasher, Hasher};
@@ -136,7 +136,9 @@ pub(crate) fn seat(
     let pinned = pin.and_then(|pin| (0..model.targets.len()).find(|&target| is_at(model, target, &pin.to)));
     let place = pinned.and_then(|pinned| ordered.healthy.iter().position(|&target| target == pinned));
     let own = pinned.and_then(|pinned| ordered.now.iter().find(|placed| placed.target == pinned));
-    let moving_pays = on_fault != Stickiness::Stay && is_dearer(own, ordered.now.first());
+    // Prices of nested models say nothing about what this one goes by.
+    let goes_by_price = model.settings.strategy == Strategy::Cheapest;
+    let moving_pays = goes_by_price && on_fault != Stickiness::Stay && is_dearer(own, ordered.now.first());
     let (Some(pinned), Some(place), false) = (pinned, place, moving_pays) else {
         return Some(Seat { pinned, diverts: false });
     };
@@ -152,7 +154,7 @@ pub(crate) fn seat(
     Some(Seat { pinned: Some(pinned), diverts: place > 0 && ordered.healthy.first() == Some(&pinned) })
 }
 
-/// Whether a strategy that goes by price found the first cheaper than the conversation's own, cold prefix included.
+/// Whether the first was found cheaper than the conversation's own, cold prefix included.
 fn is_dearer(own: Option<&Placed>, first: Option<&Placed>) -> bool {
     let price = |placed: Option<&Placed>| match placed?.score? {
         Score::Price { price } => price,
