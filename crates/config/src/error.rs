@@ -107,6 +107,10 @@ impl Lines<'_> {
             if text.trim().is_empty() || text.starts_with('#') {
                 continue;
             }
+            // A path begins at the top: what is deeper has only the same name.
+            if inside.is_none() && indent > 0 {
+                continue;
+            }
             let is_item = text.starts_with("- ");
             // A list may stand at the indentation of its key.
             if inside.is_some_and(|outer| indent < outer || (indent == outer && !is_item)) {
@@ -152,6 +156,12 @@ mod tests {
         assert_eq!(text(&["models", "chat", "targets", "1"]), "- { target: b/2 }");
         assert_eq!(text(&["models", "other", "targets", "0"]), "targets: [c/3]");
         assert_eq!(text(&["providers", "a"]), "a: {}");
+    }
+
+    #[test]
+    fn a_path_begins_at_the_top() {
+        let nested = "providers:\n  a:\n    models: []\nmodels:\n  chat: {}\n";
+        assert_eq!(nested.get(locate(nested, &["models", "chat"])), Some("chat: {}"));
     }
 
     #[test]

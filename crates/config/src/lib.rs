@@ -15,6 +15,7 @@ mod rulebook;
 mod sessions;
 mod snapshot;
 mod strategy;
+mod tiers;
 mod units;
 
 pub use error::ConfigError;

@@ -49,6 +49,7 @@ impl Build<'_> {
                 listed.nodes.push(Node::Target(begin));
                 listed.targets.push(Arc::new(target));
             }
+            listed.brought.push(listed.targets.len() - begin);
             for target in listed.targets.iter().skip(begin) {
                 if !ids.insert(target.id.clone()) {
                     let message = match &target.via {
@@ -72,6 +73,11 @@ impl Build<'_> {
             return Ok(None);
         }
         let Some(model) = snapshot.models().find(|model| model.name == name).cloned() else { return Ok(None) };
+        if model.settings.tiers.is_some() {
+            return Err(
+                self.at(path, &format!("`{name}` has tiers, which would not hold here: list its targets instead"))
+            );
+        }
         match raw.option_of_a_leaf() {
             None => Ok(Some(model)),
             Some(option) => {

@@ -12,6 +12,7 @@ use crate::rulebook::{self, Checked};
 use crate::sessions;
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use crate::strategy::{self, RawQuality};
+use crate::tiers;
 use canon::{FaultClass, Secret};
 use catalog::{Catalog, Prices, Provider, RawProvider};
 use health::{BreakerSettings, Health};
@@ -271,7 +272,8 @@ impl Build<'_> {
             return Err(self.at(&path, "no `targets`: expected at least one `provider/model`"));
         }
         self.check_on(name, raw)?;
-        let settings = ModelSettings {
+        let mut settings = ModelSettings {
+            tiers: None,
             strategy: strategy::strategy(raw.strategy)
                 .map_err(|message| self.at(&["models", name, "strategy"], &message))?,
             min_quality: raw
@@ -301,6 +303,10 @@ impl Build<'_> {
         let guards = self.guards(&path, guards)?;
         let listed = self.listed(snapshot, name, raw, guards)?;
         self.check_quality(name, raw, &settings, &listed.targets)?;
+        settings.tiers = tiers::tiers(raw, &listed).map_err(|(place, message)| {
+            let path: Vec<&str> = path.iter().copied().chain(place.iter().map(String::as_str)).collect();
+            self.at(&path, &message)
+        })?;
         snapshot.add(name, settings, self.reuse(name, raw, defaults)?, listed);
         Ok(())
     }

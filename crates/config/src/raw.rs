@@ -8,8 +8,10 @@ use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotenc
 use crate::rulebook::RawRule;
 use crate::sessions::RawSessions;
 use crate::strategy::{RawQuality, RawStrategy};
+use crate::tiers::RawTier;
 use crate::units::{Size, Span};
 use catalog::{Prices, Ratio, RawProvider};
+use routing::tier::Scorer;
 use routing::{Across, Hold, RescueMode};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -64,6 +66,12 @@ pub struct RawModel {
     pub task: Option<String>,
     /// How good a target must be, from 0 to 1; a target of unknown quality is not good enough for any floor.
     pub min_quality: Option<f64>,
+    /// Its tiers, the lowest first; each target then stands in one. See docs/TIERS.md.
+    pub tiers: Vec<RawTier>,
+    /// The tier of requests that name none; the highest by default.
+    pub default_tier: Option<String>,
+    /// What the `from` of its tiers is compared with: `prompt_length` in tokens (the default), or `complexity` in points.
+    pub tier_score: Option<Scorer>,
     /// `provider/model`, the name of another model, or a mapping with options.
     pub targets: Vec<RawTarget>,
     /// What any target may cost, the first included: dollars a request, or `{ request, input, output }`, of which the
@@ -194,6 +202,8 @@ pub struct RawFullTarget {
     pub why: Option<String>,
     /// Its share under `strategy: weighted`; 1 by default.
     pub weight: Option<u32>,
+    /// The tier of the model it stands in.
+    pub tier: Option<String>,
     /// Tells two targets of the same provider and model apart.
     pub label: Option<String>,
     /// Where it runs.

@@ -71,6 +71,8 @@ pub(crate) struct Listed {
     pub(crate) targets: Vec<Arc<Target>>,
     /// Empty when no model is among it.
     pub(crate) nodes: Vec<Node>,
+    /// How many targets each that is written brings: one, or those of a model.
+    pub(crate) brought: Vec<usize>,
 }
 
 /// A configured provider with its credentials.
@@ -251,6 +253,17 @@ impl Snapshot {
         self.pools.values().map(|pool| &pool.provider)
     }
 
+    /// A name without the tier at its end, and that tier by number: `assistant:bulk` of a model with tiers. Any other name
+    /// is left as it is.
+    pub fn split_tier<'n>(&self, name: &'n str) -> (&'n str, Option<usize>) {
+        let split = || {
+            let (base, tier) = name.rsplit_once(':')?;
+            let tiers = self.models.get(base)?.settings.tiers.as_ref()?;
+            Some((base, Some(tiers.find(tier)?)))
+        };
+        if self.models.contains_key(name) { (name, None) } else { split().unwrap_or((name, None)) }
+    }
+
     /// The model of a name: a logical one, else `provider/model`, else a model some configured provider is known for.
     pub fn resolve(&self, name: &str) -> Result<Arc<Model>, UnknownModel> {
         if let Some(model) = self.models.get(name) {
@@ -293,9 +306,16 @@ impl Snapshot {
     fn unknown(&self, name: &str) -> UnknownModel {
         UnknownModel {
             asked: name.to_owned(),
-            known: self.models.keys().take(10).cloned().collect(),
+            known: self.tiers_of(name).unwrap_or_else(|| self.models.keys().take(10).cloned().collect()),
             providers: self.pools.keys().cloned().collect(),
         }
+    }
+
+    /// What there is where a name means a tier of a model that has others.
+    fn tiers_of(&self, name: &str) -> Option<Vec<String>> {
+        let (base, _) = name.rsplit_once(':')?;
+        let tiers = self.models.get(base)?.settings.tiers.as_ref()?;
+        Some(tiers.names().map(|tier| format!("{base}:{tier}")).collect())
     }
 
     pub(crate) fn pool(&self, provider: &str) -> Option<&Pool> {

@@ -438,6 +438,9 @@ fn who_was_asked(headers: &mut HeaderMap, machine: &Machine, settlement: &Settle
         respond::set(headers, names::PROVIDER, &who.target.provider.name);
         respond::set(headers, names::MODEL, &who.target.model);
         headers.insert(names::FALLBACK, HeaderValue::from(who.fallback));
+        if let Some(tier) = settlement.tier.as_ref().and_then(|tier| tier.of_target(&who.target.id)) {
+            respond::set(headers, names::TIER, tier);
+        }
     }
     headers.insert(names::ATTEMPTS, HeaderValue::from(settlement.earlier.attempts.len() + machine.attempts_made()));
     headers.insert(names::CACHE, HeaderValue::from_static(respond::NONE));

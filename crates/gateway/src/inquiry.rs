@@ -7,6 +7,7 @@ use catalog::Moment;
 use dialect::scan::{Field, Scan};
 use dialect::{BadRequest, PathFacts};
 use http::HeaderMap;
+use routing::tier::Assigned;
 use routing::{Needs, RescueMode, Session};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(crate) struct Inquiry {
     pub scan: Scan,
     /// The conversation it belongs to, where its model keeps sessions.
     session: Option<Session>,
+    /// Its tier, where a label or its text says so.
+    pub tier: Option<Assigned>,
     asked_at: Moment,
     canonical: OnceLock<Result<Request, BadRequest>>,
 }
@@ -33,7 +36,7 @@ impl Inquiry {
     /// Wraps a scanned body.
     pub(crate) fn new(dialect: DialectName, path: PathFacts, headers: HeaderMap, body: Bytes, scan: Scan) -> Self {
         let asked_at = Moment::from_unix(u64::try_from(clock::unix_seconds()).unwrap_or(0));
-        Self { dialect, path, headers, body, scan, session: None, asked_at, canonical: OnceLock::new() }
+        Self { dialect, path, headers, body, scan, session: None, tier: None, asked_at, canonical: OnceLock::new() }
     }
 
     /// As part of a conversation.
@@ -43,7 +46,7 @@ impl Inquiry {
 
     /// What it needs of a target.
     pub(crate) fn needs(&self) -> Needs {
-        Needs { asked_at: Some(self.asked_at), session: self.session, ..Needs::from(&self.scan) }
+        Needs { asked_at: Some(self.asked_at), session: self.session, tier: self.tier, ..Needs::from(&self.scan) }
     }
 
     /// The time the caller gives the whole exchange: `x-mainstay-timeout` in seconds, or with a unit (`1500ms`, `20s`).

@@ -36,6 +36,7 @@ mod ruling;
 mod session;
 mod settle;
 mod stream;
+mod tier;
 mod wire;
 mod witness;
 

@@ -10,7 +10,7 @@ use crate::server::MAX_HEAD;
 use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
 use crate::witness::{Keeper, Witness};
-use crate::{Current, Gateway, auth, body, clock, linger, models, reuse, session};
+use crate::{Current, Gateway, auth, body, clock, linger, models, reuse, session, tier};
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Instant};
 use config::{CallerKey, Priority, Snapshot};
@@ -190,8 +190,9 @@ impl Gateway {
         let mut scan = scan::scan(dialect, &path, &bytes).map_err(|bad| {
             plain(CallerError { parameter: bad.parameter, ..CallerError::new(400, bad.code, bad.message) })
         })?;
-        auth::may_use(key, &scan.model).map_err(plain)?;
-        let model = snapshot.resolve(&scan.model).map_err(|unknown| {
+        let (name, suffix) = snapshot.split_tier(&scan.model);
+        auth::may_use(key, name).map_err(plain)?;
+        let model = snapshot.resolve(name).map_err(|unknown| {
             plain(CallerError {
                 parameter: Some("model".to_owned()),
                 ..CallerError::new(404, "model_not_found", unknown.to_string())
@@ -203,7 +204,8 @@ impl Gateway {
         } else {
             (None, bytes)
         };
-        let inquiry = Inquiry::new(dialect, path, headers, bytes, scan).of(session);
+        let mut inquiry = Inquiry::new(dialect, path, headers, bytes, scan).of(session);
+        inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
         Ok(Admitted {
             priority: priority(key, &inquiry.headers),
@@ -305,6 +307,7 @@ impl Admitted {
             started: self.started,
             trace: wants_trace(&self.inquiry.headers).then(|| settle::exclusions(&plan)),
             rules: plan.rules.clone(),
+            tier: tier::Told::of(&plan, &self.model, &self.inquiry),
             earlier,
             cache: respond::NONE,
             watch: None,

@@ -100,6 +100,8 @@ pub(crate) mod names {
     pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-mainstay-model");
     pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("x-mainstay-attempts");
     pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-mainstay-fallback");
+    /// The tier of who served, of models that have tiers.
+    pub(crate) const TIER: HeaderName = HeaderName::from_static("x-mainstay-tier");
     pub(crate) const REASON: HeaderName = HeaderName::from_static("x-mainstay-reason");
     pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-mainstay-cache");
     pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-mainstay-dropped");

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// The header that labels a request.
-const LABELS: &str = "x-mainstay-labels";
+pub(crate) const LABELS: &str = "x-mainstay-labels";
 
 /// A plan, and the model it is carried out with.
 pub(crate) struct Found {

@@ -2,6 +2,7 @@
 
 use crate::quality::Record;
 use crate::stream::Facts;
+use crate::tier::Told;
 use crate::witness::Witness;
 use bytes::Bytes;
 use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
@@ -25,6 +26,8 @@ pub(crate) struct Settlement {
     pub started: Instant,
     /// `x-mainstay-trace: 1`: what the plan left out, with reasons.
     pub trace: Option<Value>,
+    /// The tiers of its model, where it has some.
+    pub tier: Option<Box<Told>>,
     /// The rules that held when it was planned.
     pub rules: Vec<AppliedRule>,
     /// What the exchange went through before it waited for a target.
@@ -224,6 +227,7 @@ impl Settlement {
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": excluded,
+            "tier": self.tier.as_deref().map(Told::story),
             "rules": &self.rules,
             "usage": facts.usage,
             "cost": cost(facts, machine),

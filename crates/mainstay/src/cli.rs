@@ -85,6 +85,9 @@ pub(crate) struct Explain {
     /// The name of the caller's key, for rules.
     #[arg(long, value_name = "NAME")]
     pub(crate) key: Option<String>,
+    /// The tier the request is labelled with, as the header `x-mainstay-tier` would.
+    #[arg(long, value_name = "TIER")]
+    pub(crate) tier: Option<String>,
     /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
     #[arg(long, value_name = "MOMENT")]
     pub(crate) at: Option<String>,

@@ -8,7 +8,7 @@ use catalog::Moment;
 use config::Snapshot;
 use dialect::PathFacts;
 use dialect::scan::Scan;
-use routing::tier::{Features, Score};
+use routing::tier::{Features, Said, Score};
 use routing::{Labels, Model, Needs, plan_ruled};
 use rules::{Lookup, Request, Standing, Told, Verdict};
 use std::fmt::Write as _;
@@ -48,15 +48,18 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
         source.origin = Origin::Simulated(crate::simulated::example_configuration());
     }
     let snapshot = source.load()?;
-    let model = snapshot.resolve(&options.model).map_err(|unknown| unknown.to_string())?;
-    let (needs, labels, complexity) = if let Some(file) = &options.request {
-        read_request(file, options)?
-    } else {
-        let labels = Labels::read(&Scan::default(), &[], options.labels.as_deref());
-        (Needs::default(), labels, String::new())
+    let (name, suffix) = snapshot.split_tier(&options.model);
+    let model = snapshot.resolve(name).map_err(|unknown| unknown.to_string())?;
+    let Read { scan, body, complexity } = match &options.request {
+        Some(file) => read_request(file, options)?,
+        None => Read::default(),
     };
+    let labels = Labels::read(&scan, &body, options.labels.as_deref());
+    let said = Said { header: options.tier.as_deref(), label: labels.label("tier"), suffix };
+    let tiers = model.settings.tiers.as_ref();
+    let tier = tiers.map(|tiers| tiers.read(said, &scan, &body)).transpose().map_err(|unknown| unknown.to_string())?;
     let at = asked_at(options.at.as_deref())?;
-    let needs = Needs { asked_at: Some(at), ..needs };
+    let needs = Needs { asked_at: Some(at), tier: tier.flatten(), ..Needs::from(&scan) };
     let asked = Asked(labels);
     let request = Request {
         key: options.key.as_deref(),
@@ -129,16 +132,23 @@ fn not_holding(told: &Told) -> Option<String> {
     Some(format!("  rule `{}` does not hold: {why}\n", told.name))
 }
 
-/// What it needs, its labels, and its complexity in words.
-fn read_request(file: &std::path::Path, options: &Explain) -> Result<(Needs, Labels, String), String> {
+/// A request that was read.
+#[derive(Default)]
+struct Read {
+    scan: Scan,
+    body: Vec<u8>,
+    /// Its complexity in words.
+    complexity: String,
+}
+
+fn read_request(file: &std::path::Path, options: &Explain) -> Result<Read, String> {
     let dialect = dialect_named(&options.dialect)?;
     let body = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let path = PathFacts { model: Some(options.model.clone()), ..PathFacts::default() };
     let scan = dialect::scan::scan(dialect, &path, &body)
         .map_err(|bad| format!("{}: {} ({})", file.display(), bad.message, bad.code))?;
     let complexity = Score::of(&Features::read(&scan, &body));
-    let labels = Labels::read(&scan, &body, options.labels.as_deref());
-    Ok((Needs::from(&scan), labels, format!("  complexity {complexity}\n")))
+    Ok(Read { scan, body, complexity: format!("  complexity {complexity}\n") })
 }
 
 /// A dialect by its name.

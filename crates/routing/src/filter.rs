@@ -4,6 +4,7 @@
 //! vision was never this request's primary, a target whose breaker is open was.
 
 use crate::plan::ExclusionReason;
+use crate::tier::{Assigned, Tiers};
 use crate::{Model, Needs, ProbeMode, Target};
 use canon::{FaultClass, Instant, Load};
 use health::{BreakerStanding, CredentialHealth, ParkReason, Parked, Standing};
@@ -29,6 +30,12 @@ pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReaso
         }
         _ => None,
     }
+}
+
+/// Why the target is below the floor of a request of this tier.
+pub(crate) fn below_tier(tiers: Option<(&Tiers, Assigned)>, target: usize) -> Option<ExclusionReason> {
+    let (tiers, assigned) = tiers?;
+    tiers.step(assigned.tier, target).is_none().then_some(ExclusionReason::BelowTier)
 }
 
 /// Why the target is not good enough for the model. What nobody knows is not good enough for any floor.

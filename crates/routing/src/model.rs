@@ -1,6 +1,7 @@
 //! A logical model and its targets, as the configuration resolves them. One value serves every exchange until the
 //! next reload; what changes under traffic is behind the health handles.
 
+use crate::tier::Tiers;
 use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, Sessions, SpeedBy, TargetLedger};
 use canon::{FaultClass, Secret};
 use catalog::{ModelFacts, Provider};
@@ -244,6 +245,8 @@ pub struct Rescue {
 pub struct ModelSettings {
     /// The order.
     pub strategy: Strategy,
+    /// The tiers its targets stand in; `None` = it has none.
+    pub tiers: Option<Arc<Tiers>>,
     /// What targets must be as good as; `None` = nothing.
     pub min_quality: Option<Quality>,
     /// The limits.
@@ -272,6 +275,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
+            tiers: None,
             min_quality: None,
             timeouts: Timeouts::default(),
             on: OnFault::default(),

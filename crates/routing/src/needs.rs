@@ -2,6 +2,7 @@
 
 use crate::Session;
 use crate::speed::Class;
+use crate::tier::Assigned;
 use catalog::Moment;
 use dialect::scan::Scan;
 
@@ -29,6 +30,9 @@ pub struct Needs {
     pub reasoning: bool,
     /// The caller gets a stream.
     pub streamed: bool,
+    /// Its tier, where a label or its text says so. No part of the head: who plans reads it, [`crate::tier::Tiers::read`].
+    #[serde(skip)]
+    pub tier: Option<Assigned>,
     /// When it was asked, for prices that change by the hour. No part of the request: who plans says it. `None` = no hour
     /// is known, and the prices are those of any.
     #[serde(skip)]
@@ -58,6 +62,7 @@ impl From<&Scan> for Needs {
             json_schema: scan.has_json_schema,
             reasoning: asks_for_reasoning(scan),
             streamed: scan.stream,
+            tier: None,
             asked_at: None,
             session: None,
         }

@@ -6,6 +6,7 @@
 use crate::merit::Merits;
 use crate::price::{Estimate, estimate};
 use crate::session::Told;
+use crate::tier::{self, TierChoice};
 use crate::{
     AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, filter, guard, ruled, session, strategy,
 };
@@ -32,6 +33,8 @@ pub enum ExclusionReason {
         /// Tokens the request is estimated at.
         estimated: u64,
     },
+    /// It stands in a tier below the lowest that may serve the request.
+    BelowTier,
     /// It is not as good as the model's targets have to be.
     BelowQuality {
         /// What it is; `None` = unknown, which no floor takes.
@@ -114,6 +117,7 @@ impl ExclusionReason {
         match self {
             Self::Lacks { .. } => "lacks_capability",
             Self::WindowTooSmall { .. } => "context_window",
+            Self::BelowTier => "tier",
             Self::BelowQuality { .. } => "min_quality",
             Self::BreakerOpen { .. } => "breaker_open",
             Self::ProbeInFlight | Self::AwaitsProbe => "half_open",
@@ -136,6 +140,7 @@ impl ExclusionReason {
             Self::BreakerOpen { until } | Self::ModelMissing { until } | Self::Parked { until, .. } => Some(*until),
             Self::Lacks { .. }
             | Self::WindowTooSmall { .. }
+            | Self::BelowTier
             | Self::BelowQuality { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
@@ -152,7 +157,7 @@ impl ExclusionReason {
     /// Whether the request itself, not health, excludes the target.
     pub fn is_incapable(&self) -> bool {
         match self {
-            Self::Lacks { .. } | Self::WindowTooSmall { .. } | Self::BelowQuality { .. } => true,
+            Self::Lacks { .. } | Self::WindowTooSmall { .. } | Self::BelowTier | Self::BelowQuality { .. } => true,
             Self::Rule { of_request } => *of_request,
             Self::BreakerOpen { .. }
             | Self::ProbeInFlight
@@ -178,6 +183,7 @@ impl ExclusionReason {
             | Self::Spent { .. } => true,
             Self::Lacks { .. }
             | Self::WindowTooSmall { .. }
+            | Self::BelowTier
             | Self::BelowQuality { .. }
             | Self::BreakerOpen { .. }
             | Self::ProbeInFlight
@@ -197,6 +203,7 @@ impl ExclusionReason {
             Self::WindowTooSmall { window, estimated } => {
                 format!("context window of {window} tokens is smaller than the estimated prompt of {estimated}")
             }
+            Self::BelowTier => "stands in a tier below the lowest that may serve the request".to_owned(),
             Self::BelowQuality { quality: Some(quality), floor } => {
                 format!("quality of {quality} is below the floor of {floor}")
             }
@@ -327,6 +334,8 @@ pub struct Plan {
     /// Targets that can serve the request, in the order full health would give: a target's rank here is its number as
     /// a fallback.
     pub healthy_order: Vec<usize>,
+    /// The request's tier, where the model has tiers.
+    pub tier: Option<TierChoice>,
     /// The rules that hold for the request.
     pub rules: Vec<AppliedRule>,
     /// The session of the request, where it belongs to one and the model keeps them.
@@ -345,10 +354,12 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
 
 /// Plans an exchange under the rules that hold for it: [`Model::rule`].
 pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instant, rng: &mut fastrand::Rng) -> Plan {
+    let tiers = model.settings.tiers.as_deref().map(|tiers| (tiers, tiers.assigned(needs)));
     let mut excluded = Vec::new();
     let mut capable = Vec::new();
     for (index, target) in model.targets.iter().enumerate() {
-        match filter::incapable(target, needs).or_else(|| filter::below_floor(model, target)) {
+        let unfit = filter::below_tier(tiers, index).or_else(|| filter::incapable(target, needs));
+        match unfit.or_else(|| filter::below_floor(model, target)) {
             None => capable.push(index),
             Some(reason) => excluded.push(Exclusion::new(index, &target.id, reason)),
         }
@@ -359,7 +370,8 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
 
     let sifted = ruling.sift(&capable);
     let goes_by_speed = strategy::goes_by_speed(model);
-    let pin = session::pin(model, needs, now);
+    let fell = |pin: &_| tiers.is_some_and(|(tiers, asked)| session::is_below(model, pin, tiers, asked.tier));
+    let pin = session::pin(model, needs, now).filter(|pin| !fell(pin));
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = vec![None; model.targets.len()];
     for &index in &capable {
@@ -394,7 +406,10 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             *slot = Some(estimate);
         }
     }
-    let mut ordered = strategy::order_of(model, &mut entrants, rng);
+    let mut ordered = match tiers {
+        None => strategy::order_of(model, &mut entrants, rng),
+        Some((tiers, asked)) => tier::order(model, tiers, asked.tier, &mut entrants, rng),
+    };
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
     exclude_the_dearer(model, primary, &estimates, &mut excluded);
@@ -429,6 +444,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         excluded,
         primary,
         healthy_order: ordered.healthy,
+        tier: tiers.and_then(|(tiers, assigned)| tiers.choice(assigned)),
         rules: ruled::applied(ruling, &sifted),
         session,
         made: now,
@@ -480,9 +496,13 @@ impl Plan {
     }
 
     /// What would have to change for the second candidate to stand before the first; `None` where the strategy rates
-    /// nobody, or where health, a rule, a session or a nested model had a say.
+    /// nobody, or where health, a tier, a rule, a session or a nested model had a say.
     pub fn reversal(&self, model: &Model) -> Option<String> {
         let [first, second, ..] = self.candidates.as_slice() else { return None };
+        let tier = |candidate: &Candidate| model.settings.tiers.as_ref()?.name_of_target(candidate.target);
+        if tier(first) != tier(second) {
+            return None;
+        }
         let is_pinned = self.session.as_ref().is_some_and(|seat| seat.diverts);
         let by_score = self.rules.is_empty() && model.nodes.is_empty() && !is_pinned;
         if first.demoted.is_some() || second.demoted.is_some() || !by_score {
@@ -544,6 +564,9 @@ impl fmt::Display for Plan {
         for exclusion in &self.excluded {
             writeln!(f, "  -  {}: {}", exclusion.id, exclusion.describe(self.made))?;
         }
+        if let Some(tier) = &self.tier {
+            writeln!(f, "  {tier}")?;
+        }
         for rule in &self.rules {
             writeln!(f, "  rule {rule}")?;
         }
@@ -575,6 +598,8 @@ impl serde::Serialize for Plan {
             strategy: &'static str,
             candidates: Vec<CandidateView<'a>>,
             excluded: Vec<ExclusionView<'a>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tier: Option<&'a TierChoice>,
             #[serde(skip_serializing_if = "<[AppliedRule]>::is_empty")]
             rules: &'a [AppliedRule],
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -603,6 +628,7 @@ impl serde::Serialize for Plan {
                     reason: exclusion.describe(self.made),
                 })
                 .collect(),
+            tier: self.tier.as_ref(),
             rules: &self.rules,
             session: self.session_told(),
         }

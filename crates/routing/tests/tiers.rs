@@ -9,6 +9,7 @@ mod data;
 
 use curve::Curve;
 use data::Labelled;
+use routing::tier::Scorer;
 
 fn labelled(prompt: &str, weak: bool, strong: bool) -> Labelled {
     Labelled { prompt: prompt.to_owned(), weak, strong }
@@ -40,6 +41,8 @@ fn the_figures_of_the_documentation_are_those_of_the_labelled_prompts() {
         // The way of measuring is the published one when it finds the published figures.
         assert!((length - published[0]).abs() < 0.01 && (oracle - published[1]).abs() < 0.01, "{length} {oracle}");
         let complexity = Curve::of(prompts, curve::complexity).apgr();
+        let is_default = Scorer::default() == Scorer::Complexity;
+        assert_eq!(is_default, complexity > length, "what tells less is not the default: {complexity} beside {length}");
         for figure in [length, complexity] {
             assert!(docs.contains(&format!("| {figure:.3} |")), "docs/TIERS.md does not say {figure:.3}");
         }

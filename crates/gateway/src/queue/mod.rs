@@ -180,6 +180,7 @@ fn capacity(plan: &Plan, now: Instant) -> Capacity {
             | ExclusionReason::Parked { until, .. } => due = Some(due.map_or(until, |due| due.min(until))),
             ExclusionReason::Lacks { .. }
             | ExclusionReason::WindowTooSmall { .. }
+            | ExclusionReason::BelowTier
             | ExclusionReason::BelowQuality { .. }
             | ExclusionReason::NoCredential
             | ExclusionReason::PriceUnknown { .. }

@@ -179,6 +179,10 @@ fn facts(admitted: &Admitted) -> Vec<String> {
     let targets = &admitted.model.targets;
     let mut facts: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();
     let inquiry = &admitted.inquiry;
+    if let Some(tiers) = &admitted.model.settings.tiers {
+        // An answer of a lower tier is none of a higher one.
+        facts.push(format!("tier: {}", tiers.assigned(&inquiry.needs()).tier));
+    }
     for (name, value) in &inquiry.headers {
         let crosses = |target: &Arc<routing::Target>| {
             target.provider.dialect == inquiry.dialect && wire::crosses(&target.provider, name.as_str())

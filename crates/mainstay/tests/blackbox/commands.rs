@@ -110,6 +110,31 @@ fn explain_tells_what_the_request_would_cost_at_each_target_at_that_hour() {
 }
 
 #[test]
+fn explain_tells_the_tier_of_a_request_and_who_said_so() {
+    let folder = folder();
+    let tiers = "[{ target: a/small, tier: bulk }, { target: a/able, tier: premium }]\n    tiers: [{ name: bulk }, { name: \
+                 premium, from: 100 }]";
+    std::fs::write(folder.join("mainstay.yaml"), CAPABLE.replace("[a/small, a/blind, a/able]", tiers)).unwrap();
+    let said = |more: &[&str]| text(&run(&folder, &[&["explain", "--model"], more].concat()).stdout);
+    let short = said(&["chat"]);
+    assert!(short.contains("1. a/small") && short.contains("tier bulk (prompt_length 0)"), "{short}");
+    for labelled in [said(&["chat", "--tier", "premium"]), said(&["chat:premium"])] {
+        assert!(
+            labelled.contains("1. a/able") && labelled.contains("  -  a/small: stands in a tier below"),
+            "{labelled}"
+        );
+    }
+    let request = r#"{"model":"chat","messages":[],"metadata":{"tier":"gold"}}"#;
+    std::fs::write(folder.join("request.json"), request).unwrap();
+    let output = run(&folder, &["explain", "--model", "chat", "--request", "request.json"]);
+    assert!(
+        text(&output.stderr).contains("there is no tier `gold`: known are bulk, premium"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn explain_says_which_rules_hold_and_why_the_others_do_not() {
     let folder = folder();
     let rules = "rules:\n  - { name: labelled, if: 'request.labels.team == \"legal\"', only: a/able }\n  - { name: limited, \

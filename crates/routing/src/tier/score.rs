@@ -198,6 +198,27 @@ impl Score {
     }
 }
 
+/// `{"points": 31.2, "parts": [{"feature": "length", "seen": 512, "points": 12.0}]}`.
+impl serde::Serialize for Score {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct PartView {
+            feature: Feature,
+            seen: u64,
+            points: f64,
+        }
+        #[derive(serde::Serialize)]
+        struct View {
+            points: f64,
+            parts: Vec<PartView>,
+        }
+        let points = |thousandths: i64| thousandths as f64 / POINT as f64;
+        let part = |part: &Part| PartView { feature: part.feature, seen: part.seen, points: points(part.thousandths) };
+        View { points: points(i64::from(self.thousandths())), parts: self.parts().map(part).collect() }
+            .serialize(serializer)
+    }
+}
+
 /// `31.2 = length 12.0 (512) + numbers 6.0 (3) − easy_words 5.0 (1)`.
 impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +237,8 @@ impl fmt::Display for Score {
     }
 }
 
-fn tenths(thousandths: u64) -> String {
+/// Thousandths of a point as people read them.
+pub(super) fn tenths(thousandths: u64) -> String {
     let tenths = (thousandths + 50) / 100;
     format!("{}.{}", tenths / 10, tenths % 10)
 }

@@ -16,7 +16,7 @@ fn any_class() -> impl Strategy_<Value = FaultClass> {
     prop::sample::select(FaultClass::ALL.to_vec())
 }
 
-fn any_outcome() -> impl Strategy_<Value = Outcome> {
+pub(crate) fn any_outcome() -> impl Strategy_<Value = Outcome> {
     let fault = || {
         (any_class(), prop::option::of(0.0..5.0_f64), any::<bool>()).prop_map(|(class, hint, stale)| Fault {
             retry_after: hint.map(secs),
@@ -58,7 +58,7 @@ fn any_session() -> impl Strategy_<Value = Option<Session>> {
     }))
 }
 
-fn any_pool() -> impl Strategy_<Value = Pool> {
+pub(crate) fn any_pool() -> impl Strategy_<Value = Pool> {
     let step = prop::option::of(prop::sample::select(vec![Step::Next, Step::Stop, Step::SameThenNext]));
     let policy = (any_class(), step, prop::option::of(0.0..3.0_f64), 0.0..0.5_f64);
     (

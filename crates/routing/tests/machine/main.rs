@@ -17,3 +17,4 @@ mod speed;
 mod storms;
 mod strategies;
 mod table;
+mod tiers;
