@@ -123,7 +123,7 @@ impl Moment {
         let mut parts = date.split('-').map(|part| part.parse::<u64>().ok());
         let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
         // Counted from March, so that the day a leap year adds is the last of its year.
-        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
         let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
         Some(Self { seconds: days.checked_sub(DAYS_TO_EPOCH)? * 86_400 + u64::from(time.0) * 60 })
     }
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(Moment::parse("2026-11-16 00:01"), Some(Moment::from_unix(MONDAY + 60)));
         assert_eq!(Moment::parse("2024-02-29 12:00"), Some(Moment::from_unix(1_709_208_000)));
         assert_eq!(Moment::parse("2024-03-01 00:00"), Some(Moment::from_unix(1_709_251_200)));
-        for wrong in ["", "09:30", "2026-13-01 00:00", "1969-12-31 23:59", "2026-11-16"] {
+        for wrong in ["", "09:30", "2026-13-01 00:00", "1969-12-31 23:59", "0000-01-01 00:00", "2026-11-16"] {
             assert_eq!(Moment::parse(wrong), None, "{wrong}");
         }
     }

@@ -1,5 +1,6 @@
 //! Going on with a stream that broke after something of it was shown: who takes over, and when that is over.
 
+use super::record::Track;
 use super::start::Order;
 use super::{Action, AttemptId, Event, Machine, RescueFailure};
 use crate::{Across, RescueMode};
@@ -115,9 +116,13 @@ impl Machine {
         let of = |track: usize| self.tracks.get(track).and_then(|it| self.model.targets.get(it.target));
         let same_model = &of(broken.track)?.same_model;
         let is_same = |track: &usize| of(*track).is_some_and(|target| target.same_model == *same_model);
+        // A hedge that was called off because another attempt was quicker says nothing against its target.
+        let called_off = |fault: &Fault| fault.class == FaultClass::Cancelled;
+        let is_open =
+            |it: &Track| !it.asked_to_rescue && (it.attempts == 0 || it.last_fault.as_ref().is_some_and(called_off));
         let open: Vec<usize> = (0..self.tracks.len())
             .filter(|track| *track != broken.track)
-            .filter(|track| self.tracks.get(*track).is_some_and(|it| it.attempts == 0 && !it.asked_to_rescue))
+            .filter(|track| self.tracks.get(*track).is_some_and(is_open))
             .collect();
         let others = self.model.settings.rescue.across == Across::Any;
         let itself = || {
