@@ -92,9 +92,17 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    fn least_deep(&self, key: &str) -> Option<usize> {
+        let of = |line: &str| begins(line.trim_start(), key).then(|| line.len() - line.trim_start().len());
+        self.source.lines().filter_map(of).min()
+    }
+
     /// The next line, deeper than `inside`, that begins this step: `step:` or, for a number, the n-th `- `.
     fn find(&mut self, step: &str, inside: Option<usize>) -> Option<(std::ops::Range<usize>, usize)> {
         let wanted_item: Option<usize> = step.parse().ok();
+        // A path begins where its first key stands least deep: what is deeper has only the same name. That is the top of
+        // a file, but not of a configuration inside one.
+        let top = if inside.is_none() { self.least_deep(step) } else { None };
         let mut item = 0;
         let mut item_indent = None;
         let mut offset = self.offset;
@@ -107,8 +115,7 @@ impl Lines<'_> {
             if text.trim().is_empty() || text.starts_with('#') {
                 continue;
             }
-            // A path begins at the top: what is deeper has only the same name.
-            if inside.is_none() && indent > 0 {
+            if top.is_some_and(|top| indent > top) {
                 continue;
             }
             let is_item = text.starts_with("- ");
@@ -162,6 +169,8 @@ mod tests {
     fn a_path_begins_at_the_top() {
         let nested = "providers:\n  a:\n    models: []\nmodels:\n  chat: {}\n";
         assert_eq!(nested.get(locate(nested, &["models", "chat"])), Some("chat: {}"));
+        let inside = "name: x\nconfig:\n  models:\n    chat: { a: 1 }\n";
+        assert_eq!(inside.get(locate(inside, &["models", "chat"])), Some("chat: { a: 1 }"));
     }
 
     #[test]
