@@ -80,6 +80,10 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Bytes of a body that are copied although they came in one piece: that piece is a part of the connection's read
+/// buffer, which could not be used again as long as the exchange has it, and a stream may have it for minutes.
+const OWNED: usize = 16 << 10;
+
 async fn collect<B>(body: B, expected: usize, held: &mut Held, limits: ReadLimits) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
@@ -113,7 +117,11 @@ where
             }
         }
     }
-    Ok(first.unwrap_or_else(|| whole.freeze()))
+    Ok(match first {
+        Some(only) if only.len() <= OWNED => Bytes::copy_from_slice(&only),
+        Some(only) => only,
+        None => whole.freeze(),
+    })
 }
 
 /// The next frame of a body.

@@ -11,7 +11,7 @@ use crate::settle::{self, Earlier, Settlement};
 use crate::surface::{self, Route};
 use crate::witness::{Keeper, Witness};
 use crate::{Current, Gateway, auth, body, clock, linger, models, reuse, session, tier};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use canon::{CallerError, DialectName, Instant};
 use config::{CallerKey, Priority, Snapshot};
 use dialect::{PathFacts, StreamShape, scan};
@@ -204,7 +204,7 @@ impl Gateway {
         } else {
             (None, bytes)
         };
-        let mut inquiry = Inquiry::new(dialect, path, headers, bytes, scan).of(session);
+        let mut inquiry = Inquiry::new(dialect, path, owned(headers), bytes, scan).of(session);
         inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
         Ok(Admitted {
@@ -341,6 +341,23 @@ fn refuse<B: CallerBody>(
     response
 }
 
+/// The headers in an allocation of their own. As hyper hands them on they are parts of the connection's read buffer, which
+/// could not be used again as long as the exchange has them.
+fn owned(mut headers: HeaderMap) -> HeaderMap {
+    let length = headers.values().map(HeaderValue::len).sum();
+    let mut all = BytesMut::with_capacity(length);
+    headers.values().for_each(|value| all.extend_from_slice(value.as_bytes()));
+    let mut all = all.freeze();
+    for value in headers.values_mut() {
+        let own = all.split_to(value.len().min(all.len()));
+        if let Ok(mut own) = HeaderValue::from_maybe_shared(own) {
+            own.set_sensitive(value.is_sensitive());
+            *value = own;
+        }
+    }
+    headers
+}
+
 fn body_error(error: &BodyError) -> CallerError {
     match error {
         BodyError::TooLarge { limit } => CallerError::new(
@@ -408,6 +425,18 @@ fn request_id(headers: &HeaderMap, seed: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_of_their_own_are_the_same_headers() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", ""), ("a", "22"), ("c", "\u{e9}"), ("a", "333")] {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers.get_mut("b").unwrap().set_sensitive(true);
+        let own = owned(headers.clone());
+        assert_eq!(own, headers);
+        assert!(own["b"].is_sensitive() && !own["a"].is_sensitive());
+    }
 
     #[test]
     fn an_id_fit_for_a_log_is_kept_and_any_other_is_replaced() {
