@@ -353,6 +353,8 @@ impl Future for First<'_> {
 
 /// Room for the headers of an answer, so that the map does not grow step by step.
 const HEADERS: usize = 16;
+/// The same for a stream: as many as the gateway's own, for hyper keeps the map while the stream lasts.
+const STREAM_HEADERS: usize = 12;
 
 /// Everything a commit needs.
 struct Commit {
@@ -398,7 +400,7 @@ impl Commit {
     }
 
     fn stream(self, gateway: &Shared, from: &HeaderMap, same: bool, mut stream: Box<crate::stream::Stream>) -> Driven {
-        let mut headers = HeaderMap::with_capacity(HEADERS);
+        let mut headers = HeaderMap::with_capacity(STREAM_HEADERS);
         let kind = if self.shape.json_array { "application/json" } else { "text/event-stream" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
