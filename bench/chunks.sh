@@ -34,7 +34,10 @@ YAML
   valgrind --tool=callgrind --callgrind-out-file=/dev/null "$built/mainstay" serve --config "$work/m.yaml" \
     --listen "127.0.0.1:$port" >/dev/null 2>"$work/log" &
   local pid=$! chunks=0
-  until curl -sf "http://127.0.0.1:$port/health/ready" >/dev/null; do sleep 0.2; done
+  until curl -sf "http://127.0.0.1:$port/health/ready" >/dev/null; do
+    kill -0 $pid 2>/dev/null || { grep -v '^==' "$work/log" >&2; exit 1; } # the port may be taken
+    sleep 0.2
+  done
   for _ in $(seq "$3"); do chunks=$((chunks + $(ask "$1"))); done
   kill -TERM $pid; wait $pid 2>/dev/null || true
   echo "$(collected "$work/log") $chunks"
