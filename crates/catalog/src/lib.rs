@@ -20,6 +20,7 @@ mod provider;
 mod quirks;
 mod raw;
 mod refusal;
+mod written;
 
 pub use errors::{ErrorMap, Signal};
 pub use load::{Catalog, CatalogError};
@@ -29,3 +30,4 @@ pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;
 pub use raw::{HintUse, LimitHeaders, ModelRow, RawProvider, Rule, StatusRange};
 pub use refusal::Refusals;
+pub use written::Written;

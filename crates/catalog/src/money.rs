@@ -3,8 +3,9 @@
 //! Providers state prices in dollars per million tokens with up to six decimals, and a dollar per million tokens is a
 //! millionth of a dollar per token: counted in picodollars every such price is a whole number, and so is every sum.
 
+use crate::written::Written;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -167,51 +168,21 @@ const AMOUNT: &str = "an amount of US dollars such as 5 or $0.05";
 const RATIO: &str = "a ratio such as 1.5, or per cent such as 150%";
 const RATE: &str = "US dollars per million tokens, 0 or more, with up to six decimals, such as 0.15 or $3";
 
-struct Text<T> {
-    parse: fn(&str) -> Option<T>,
-    expected: &'static str,
-}
-
-impl<T> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
-    }
-
-    /// The shortest decimal of a float is what was written: nothing is lost on the way.
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
-    }
-}
-
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text { parse: Self::parse, expected: AMOUNT })
+        deserializer.deserialize_any(Written { parse: Self::parse, expected: AMOUNT })
     }
 }
 
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text { parse: Self::parse, expected: RATE })
+        deserializer.deserialize_any(Written { parse: Self::parse, expected: RATE })
     }
 }
 
 impl<'de> Deserialize<'de> for Ratio {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text { parse: Self::parse, expected: RATIO })
+        deserializer.deserialize_any(Written { parse: Self::parse, expected: RATIO })
     }
 }
 

@@ -4,11 +4,10 @@
 //! unknown.
 
 use crate::money::{Rate, Usd};
+use crate::written::Written;
 use canon::Usage;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
 
 const MINUTES_OF_HOUR: u32 = 60;
 const MINUTES_OF_DAY: u32 = 24 * MINUTES_OF_HOUR;
@@ -243,23 +242,10 @@ fn is_month(text: &str) -> bool {
     crate::load::is_date(&format!("{text}-01"))
 }
 
-struct TimeOfDayVisitor;
-
-impl Visitor<'_> for TimeOfDayVisitor {
-    type Value = TimeOfDay;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time of day in UTC such as \"16:30\", in quotes")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<TimeOfDay, E> {
-        TimeOfDay::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-}
-
 impl<'de> Deserialize<'de> for TimeOfDay {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TimeOfDayVisitor)
+        const EXPECTED: &str = "a time of day in UTC such as \"16:30\", in quotes";
+        deserializer.deserialize_str(Written { parse: Self::parse, expected: EXPECTED })
     }
 }
 

@@ -4,22 +4,17 @@
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]
 
+mod support;
+
 use canon::{Instant, LimitKind, LimitReading};
-use catalog::Catalog;
-use config::{Environment, Loader};
-use health::{Health, StartKind};
+use health::StartKind;
 use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, RescueMode, plan};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
-
-const TARGETS: usize = 30;
-/// Requests a run: short enough for some runs not to be interrupted by whatever else the machine does.
-const ROUNDS: u32 = 200;
-/// The quickest of these runs is told.
-const REPEATS: u32 = 500;
+use support::{TARGETS, nanos};
 
 fn model() -> Result<Arc<Model>, Box<dyn Error>> {
     let mut yaml = String::from(
@@ -29,47 +24,31 @@ fn model() -> Result<Arc<Model>, Box<dyn Error>> {
     for target in 0..TARGETS {
         writeln!(yaml, "      - p/m{target}")?;
     }
-    let catalog = Catalog::builtin()?;
-    let (health, ledger, environment) = (Arc::new(Health::new(1)), Arc::default(), Environment::new());
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    Ok(loader.load("decision_cost.yaml", &yaml)?.resolve("chat").map_err(|unknown| unknown.to_string())?)
+    support::model(&yaml)
 }
 
 fn at(millis: u64) -> Instant {
     Instant::from_origin(Duration::from_millis(millis))
 }
 
+/// The two minutes before anything is measured begin here.
+const BEFORE: u64 = 480_000;
+
 /// Two minutes of answers and, if asked for, limits told to each credential.
 fn warm(model: &Model, limits: bool) {
     for target in &model.targets {
         for second in 0..120 {
-            let Ok(mut permit) = target.health.start(StartKind::Live, at(second * 1_000)) else { continue };
+            let Ok(mut permit) = target.health.start(StartKind::Live, at(BEFORE + second * 1_000)) else { continue };
             permit.awaits_first_token(1_000);
-            permit.first_token(at(second * 1_000 + 800));
-            permit.succeeded(at(second * 1_000 + 2_000));
+            permit.first_token(at(BEFORE + second * 1_000 + 800));
+            permit.succeeded(at(BEFORE + second * 1_000 + 2_000));
         }
         for credential in target.credentials.iter().filter(|_| limits) {
             let told = |kind| LimitReading { kind, limit: 1_000_000_000, remaining: 900_000_000, reset: None };
             let readings = [LimitKind::Requests, LimitKind::Tokens].into_iter().map(told);
-            credential.health.told(&target.model, readings, at(120_000));
+            credential.health.told(&target.model, readings, at(BEFORE + 120_000));
         }
     }
-}
-
-fn nanos(mut request: impl FnMut(Instant)) -> f64 {
-    (0..REPEATS)
-        .map(|_| {
-            let began = std::time::Instant::now();
-            (0..ROUNDS).for_each(|round| request(at(120_000) + Duration::from_micros(u64::from(round))));
-            began.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
-        })
-        .fold(f64::INFINITY, f64::min)
 }
 
 /// From the plan to a whole answer of whoever is first.

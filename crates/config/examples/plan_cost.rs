@@ -4,22 +4,14 @@
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]
 
-use canon::Instant;
-use catalog::Catalog;
-use config::{Environment, Loader};
-use health::Health;
+mod support;
+
 use routing::{Model, Needs, plan};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
-
-const TARGETS: usize = 30;
-/// Plans a run: short enough for some runs not to be interrupted by whatever else the machine does.
-const ROUNDS: u32 = 200;
-/// The quickest of these runs is told.
-const REPEATS: u32 = 300;
+use support::{TARGETS, nanos};
 
 fn model(strategy: &str, guards: &str, nested: bool) -> Result<Arc<Model>, Box<dyn Error>> {
     let mut yaml = String::from(
@@ -38,31 +30,15 @@ fn model(strategy: &str, guards: &str, nested: bool) -> Result<Arc<Model>, Box<d
         yaml.push_str("      - half\n");
     }
     targets(&mut yaml, if nested { TARGETS / 2 } else { 0 }, TARGETS)?;
-    let catalog = Catalog::builtin()?;
-    let (health, ledger, environment) = (Arc::new(Health::new(1)), Arc::default(), Environment::new());
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    Ok(loader.load("plan_cost.yaml", &yaml)?.resolve("chat").map_err(|unknown| unknown.to_string())?)
+    support::model(&yaml)
 }
 
 fn nanos_of_a_plan(model: &Model) -> f64 {
     let needs = Needs { estimated_tokens: 1_000, streamed: true, ..Needs::default() };
     let mut rng = fastrand::Rng::with_seed(1);
-    (0..REPEATS)
-        .map(|_| {
-            let began = std::time::Instant::now();
-            for round in 0..ROUNDS {
-                let now = Instant::from_origin(Duration::from_secs(600) + Duration::from_micros(u64::from(round)));
-                black_box(plan(model, &needs, now, &mut rng));
-            }
-            began.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
-        })
-        .fold(f64::INFINITY, f64::min)
+    nanos(|now| {
+        black_box(plan(model, &needs, now, &mut rng));
+    })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,10 +4,9 @@
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]
 
+mod support;
+
 use canon::{Fault, FaultClass, Instant, Origin};
-use catalog::Catalog;
-use config::{Environment, Loader};
-use health::Health;
 use routing::{Model, Needs, plan_ruled};
 use rules::{Moment, NoLookup, Request};
 use std::error::Error;
@@ -15,12 +14,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
-
-const TARGETS: usize = 30;
-/// Plans a run: short enough for some runs not to be interrupted by whatever else the machine does.
-const ROUNDS: u32 = 200;
-/// The quickest of these runs is told.
-const REPEATS: u32 = 500;
+use support::{TARGETS, nanos};
 
 /// Rules of a kind each; every one of them holds or is fully evaluated.
 const KINDS: [(&str, &str); 5] = [
@@ -52,16 +46,7 @@ fn model(rule: &str, count: usize) -> Result<Arc<Model>, Box<dyn Error>> {
     for _ in 0..count {
         writeln!(yaml, "  - {{ {rule} }}")?;
     }
-    let catalog = Catalog::builtin()?;
-    let (health, ledger, environment) = (Arc::new(Health::new(1)), Arc::default(), Environment::new());
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    Ok(loader.load("rule_cost.yaml", &yaml)?.resolve("chat").map_err(|unknown| unknown.to_string())?)
+    support::model(&yaml)
 }
 
 /// Ten minutes of traffic at the first target, a third of it refused.
@@ -78,18 +63,11 @@ fn nanos_of_a_plan(model: &Model) -> f64 {
     let needs = Needs { estimated_tokens: 1_000, ..Needs::default() };
     let request: Request<'_> = needs.for_rules(model, Some("openai-chat"), &NoLookup);
     let mut rng = fastrand::Rng::with_seed(1);
-    (0..REPEATS)
-        .map(|_| {
-            let began = std::time::Instant::now();
-            for round in 0..ROUNDS {
-                let now = Instant::from_origin(Duration::from_secs(600) + Duration::from_micros(u64::from(round)));
-                let moment = Moment { now, unix_seconds: Some(0) };
-                let ruling = model.rule(&needs, &request, moment, &mut rng);
-                black_box(plan_ruled(model, &needs, &ruling, now, &mut rng));
-            }
-            began.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
-        })
-        .fold(f64::INFINITY, f64::min)
+    nanos(|now| {
+        let moment = Moment { now, unix_seconds: Some(0) };
+        let ruling = model.rule(&needs, &request, moment, &mut rng);
+        black_box(plan_ruled(model, &needs, &ruling, now, &mut rng));
+    })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -23,6 +23,7 @@ pub use load::{DEFAULT_LISTEN, Environment, Loader};
 pub use raw::Raw;
 pub use reuse::{Coalesce, Priority, QueueRules, Reuse, ReuseLimits, WhenExhausted};
 pub use snapshot::{CallerKey, Injection, Limits, Snapshot, UnknownModel};
+pub use units::Span;
 
 /// The JSON Schema of the configuration file, for editors.
 pub fn schema() -> serde_json::Value {

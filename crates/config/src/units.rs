@@ -1,13 +1,13 @@
 //! Durations and sizes as people write them: `500ms`, `2s`, `5m`, `32MiB`.
 
+use catalog::Written;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
 /// A length of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
 
 /// A number of bytes.
@@ -16,6 +16,13 @@ pub struct Size(pub usize);
 
 const SPAN: &str = "a length of time such as 500ms, 2s, 5m or 1h";
 const SIZE: &str = "a size such as 512KiB or 32MiB";
+
+impl Span {
+    /// Reads `500ms`, `1.5s`, `2m`, `1h` or `1d`.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_span(text).map(Self)
+    }
+}
 
 fn parse_span(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -51,36 +58,15 @@ fn parse_size(text: &str) -> Option<usize> {
     number.checked_mul(factor)
 }
 
-struct Text<T> {
-    parse: fn(&str) -> Option<T>,
-    expected: &'static str,
-}
-
-impl<T> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-    }
-}
-
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text { parse: |t| parse_span(t).map(Self), expected: SPAN })
+        deserializer.deserialize_any(Written { parse: Self::parse, expected: SPAN })
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Text { parse: |t| parse_size(t).map(Self), expected: SIZE })
+        deserializer.deserialize_any(Written { parse: |t| parse_size(t).map(Self), expected: SIZE })
     }
 }
 

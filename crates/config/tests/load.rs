@@ -2,24 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod support;
+
 use catalog::{Catalog, Moment, Rate, Ratio, Usd};
 use config::{Environment, Loader, Snapshot};
 use health::Health;
 use routing::{Balance, Node, Quality, SpeedBy, Strategy};
 use std::sync::Arc;
-
-fn load_with(source: &str, environment: &[(&str, &str)], health: &Arc<Health>) -> Result<Snapshot, String> {
-    let catalog = Catalog::builtin().unwrap();
-    let environment: Environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    let loader = Loader {
-        catalog: &catalog,
-        health,
-        ledger: &Arc::default(),
-        environment: &environment,
-        allow_injection: false,
-    };
-    loader.load("mainstay.yaml", source).map_err(|error| error.to_string())
-}
+use support::load_with;
 
 fn load(source: &str) -> Result<Snapshot, String> {
     load_with(source, &[("OPENAI_API_KEY", "sk-1")], &Arc::new(Health::new(1)))

@@ -2,26 +2,21 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use catalog::Catalog;
-use config::{Environment, Loader, Snapshot};
+mod support;
+
+use config::Snapshot;
 use health::Health;
 use std::sync::Arc;
+use support::load_with;
 
 const HEAD: &str = "providers:\n  openai: { keys: [sk-1] }\n  anthropic: { keys: [sk-2] }\nmodels:\n  chat:\n    targets:\n      - openai/gpt-5.1\n      - { target: openai/gpt-5.1, label: eu }\n      - anthropic/claude-sonnet-5\nrules:\n";
 
+fn load_source(source: &str) -> Result<Snapshot, String> {
+    load_with(source, &[], &Arc::new(Health::new(1)))
+}
+
 fn load(rules: &str) -> Result<Snapshot, String> {
-    let catalog = Catalog::builtin().unwrap();
-    let environment = Environment::new();
-    let health = Arc::new(Health::new(1));
-    let ledger = Arc::default();
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    loader.load("mainstay.yaml", &format!("{HEAD}{rules}")).map_err(|error| error.to_string())
+    load_source(&format!("{HEAD}{rules}"))
 }
 
 fn refused(rules: &str) -> String {
@@ -46,19 +41,10 @@ fn rules_over_targets_that_models_list_are_in_force_for_every_model() {
 
 #[test]
 fn a_rule_reads_the_price_a_model_states_for_its_own_target() {
-    let catalog = Catalog::builtin().unwrap();
-    let (environment, health, ledger) = (Environment::new(), Arc::new(Health::new(1)), Arc::default());
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
     let source = "providers:\n  openai: { keys: [sk-1] }\nmodels:\n  cheap: { targets: [{ target: openai/gpt-5.1, prices: { \
                   input: 1, output: 1 } }] }\n  dear: { targets: [{ target: openai/gpt-5.1, prices: { input: 9, output: 9 } \
                   }] }\nrules:\n  - { if: 'target(\"openai/gpt-5.1\").input_price > 5', avoid: openai/gpt-5.1 }\n";
-    let snapshot = loader.load("mainstay.yaml", source).unwrap();
+    let snapshot = load_source(source).unwrap();
     for (name, held) in [("cheap", 0), ("dear", 1)] {
         let model = snapshot.resolve(name).unwrap();
         let plan = routing::plan(&model, &routing::Needs::default(), canon::Instant::ORIGIN, &mut fastrand::Rng::new());
@@ -69,17 +55,7 @@ fn a_rule_reads_the_price_a_model_states_for_its_own_target() {
 #[test]
 fn without_rules_nothing_is_kept_for_them() {
     let source = HEAD.trim_end_matches("rules:\n");
-    let catalog = Catalog::builtin().unwrap();
-    let (environment, health) = (Environment::new(), Arc::new(Health::new(1)));
-    let ledger = Arc::default();
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    let chat = loader.load("mainstay.yaml", source).unwrap().resolve("chat").unwrap();
+    let chat = load_source(source).unwrap().resolve("chat").unwrap();
     assert!(chat.rules.is_none() && chat.targets.iter().all(|target| target.tally.is_none()));
 }
 

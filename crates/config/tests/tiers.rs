@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use catalog::Catalog;
-use config::{Environment, Loader, Snapshot};
+mod support;
+
+use config::Snapshot;
 use health::Health;
 use routing::Needs;
 use std::sync::Arc;
+use support::load_with;
 
 const HEAD: &str = "providers:\n  a:\n    dialect: openai-chat\n    base_url: http://a/v1\n    keyless: true\n    models: \
                     [{ id: big, context_window: 200000, capabilities: { tools: true } }]\nmodels:\n  chat:\n";
@@ -14,18 +16,7 @@ const TARGETS: &str =
     "    targets:\n      - { target: a/big, tier: premium, quality: 0.9 }\n      - { target: a/small, tier: bulk }\n";
 
 fn load(model: &str) -> Result<Snapshot, String> {
-    let catalog = Catalog::builtin().unwrap();
-    let environment = Environment::new();
-    let health = Arc::new(Health::new(1));
-    let ledger = Arc::default();
-    let loader = Loader {
-        catalog: &catalog,
-        health: &health,
-        ledger: &ledger,
-        environment: &environment,
-        allow_injection: false,
-    };
-    loader.load("mainstay.yaml", &format!("{HEAD}{model}")).map_err(|error| error.to_string())
+    load_with(&format!("{HEAD}{model}"), &[], &Arc::new(Health::new(1)))
 }
 
 fn with_tiers(tiers: &str) -> Result<Snapshot, String> {

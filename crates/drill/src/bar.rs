@@ -3,8 +3,9 @@
 //! A figure, perhaps of a target, a comparison, and a value in the figure's unit. What each figure means is said at
 //! [`Figure`]; `docs/DRILLS.md` has the list.
 
-use crate::units::{parse_share, parse_span};
+use crate::units::parse_share;
 use canon::FaultClass;
+use config::Span;
 use std::time::Duration;
 
 /// What is measured over a window of a run.
@@ -178,7 +179,7 @@ fn value(text: &str) -> Result<(f64, Unit), String> {
     if let Some(share) = parse_share(text) {
         return Ok((share, Unit::Percent));
     }
-    if let Some(span) = parse_span(text) {
+    if let Some(Span(span)) = Span::parse(text) {
         return Ok((span.as_secs_f64(), Unit::Seconds));
     }
     text.parse()
@@ -222,7 +223,8 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
 
 fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) -> Result<Figure, String> {
     let target = |id: &str| site(id).ok_or_else(|| format!("there is no target `{id}`"));
-    let time = |text: &str| parse_span(text).ok_or_else(|| format!("`{text}` is no time such as 12s"));
+    let time =
+        |text: &str| Span::parse(text).map(|span| span.0).ok_or_else(|| format!("`{text}` is no time such as 12s"));
     let share = |text: &str| parse_share(text).ok_or_else(|| format!("`{text}` is no share such as 5%"));
     Ok(match (name, arguments) {
         ("requests", []) => Figure::Requests,

@@ -1,6 +1,7 @@
 //! A scenario as it is written: unknown fields refused, nothing checked across fields.
 
-use crate::units::{Share, Span};
+use crate::units::Share;
+use config::Span;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};

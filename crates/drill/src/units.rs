@@ -1,32 +1,12 @@
-//! Words of a scenario for time, shares and distributions, each with what was expected in its error.
+//! Words of a scenario for shares and distributions.
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::fmt;
+use catalog::Written;
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
-
-/// A length of time: `500ms`, `2s`, `5m`, `1h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Span(pub(crate) Duration);
 
 /// A share of something, 0–1; written `40%`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Share(pub(crate) f64);
-
-/// Reads a length of time.
-pub(crate) fn parse_span(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: f64 = number.parse().ok()?;
-    let seconds = match unit.trim() {
-        "ms" => number / 1000.0,
-        "s" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(seconds).ok()
-}
 
 /// Reads a share.
 pub(crate) fn parse_share(text: &str) -> Option<f64> {
@@ -34,34 +14,10 @@ pub(crate) fn parse_share(text: &str) -> Option<f64> {
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
-struct Text<T> {
-    parse: fn(&str) -> Option<T>,
-    expected: &'static str,
-}
-
-impl<T> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &str = "a length of time such as 500ms, 2s, 5m or 1h";
-        deserializer.deserialize_any(Text { parse: |text| parse_span(text).map(Self), expected: EXPECTED })
-    }
-}
-
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "a share such as 40%";
-        deserializer.deserialize_any(Text { parse: |text| parse_share(text).map(Self), expected: EXPECTED })
+        deserializer.deserialize_any(Written { parse: |text| parse_share(text).map(Self), expected: EXPECTED })
     }
 }
 
@@ -99,9 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_of_time_have_units_and_shares_a_percent_sign() {
-        assert_eq!(parse_span("1.5s"), Some(Duration::from_millis(1500)));
-        assert_eq!(parse_span("5"), None);
+    fn shares_have_a_percent_sign() {
         assert_eq!(parse_share("0.5%"), Some(0.005));
         assert_eq!(parse_share("0.5"), None);
         assert_eq!(parse_share("101%"), None);

@@ -15,7 +15,6 @@ use crate::{Current, Shared};
 use canon::{CallerError, DialectName, FaultClass, Instant};
 use config::{Reuse, WhenExhausted};
 use http::Response;
-use routing::Model;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -68,7 +67,7 @@ impl Exchanging {
         let has_comments = inquiry.scan.stream && dialect != DialectName::Gemini && queue.is_some();
         let company = rules.queue.keep_alive.filter(|_| has_comments).map(|pause| Company { pause, dialect });
         let steps = Steps {
-            deadline: drive::deadline(inquiry, &self.model(), self.admitted.started),
+            deadline: self.deadline(),
             exchange: self,
             rules,
             queue,
@@ -91,10 +90,11 @@ impl Exchanging {
         planned
     }
 
-    /// The model as the rules leave it when the exchange begins.
-    fn model(&self) -> Arc<Model> {
-        let found = self.admitted.find(self.admitted.started, self.seed);
-        found.overridden.unwrap_or_else(|| self.admitted.model.clone())
+    /// When it is over at the latest, by the model as the rules leave it when the exchange begins.
+    fn deadline(&self) -> Instant {
+        let Admitted { inquiry, model, started, .. } = &self.admitted;
+        let overridden = self.admitted.overridden(*started, self.seed);
+        drive::deadline(inquiry, overridden.as_ref().unwrap_or(model), *started)
     }
 
     async fn drive(&self, planned: Planned) -> Driven {

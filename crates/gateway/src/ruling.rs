@@ -4,8 +4,8 @@ use crate::clock;
 use crate::inquiry::Inquiry;
 use crate::pipeline::Admitted;
 use canon::Instant;
-use routing::{Labels, Model, Plan, plan_ruled};
-use rules::{Lookup, Moment, Request};
+use routing::{Labels, Model, Needs, Plan, plan_ruled};
+use rules::{Lookup, Moment, Request, Ruling};
 use std::cell::OnceCell;
 use std::sync::Arc;
 
@@ -25,23 +25,34 @@ impl Admitted {
     pub(crate) fn find(&self, now: Instant, seed: u64) -> Found {
         let needs = self.inquiry.needs();
         let mut rng = fastrand::Rng::with_seed(seed);
+        let ruling = self.rule(&needs, now, &mut rng);
+        Found {
+            plan: plan_ruled(&self.model, &needs, &ruling, now, &mut rng),
+            overridden: self.model.overridden(&ruling).map(Arc::new),
+        }
+    }
+
+    /// The model with what rules `set` for this request now; `None` = as it is.
+    pub(crate) fn overridden(&self, now: Instant, seed: u64) -> Option<Model> {
+        let ruling = self.rule(&self.inquiry.needs(), now, &mut fastrand::Rng::with_seed(seed));
+        self.model.overridden(&ruling)
+    }
+
+    fn rule(&self, needs: &Needs, now: Instant, rng: &mut fastrand::Rng) -> Ruling<'_> {
         let asked = Asked { inquiry: &self.inquiry, labels: OnceCell::new() };
         let request = Request {
             key: self.caller.as_deref(),
             ..needs.for_rules(&self.model, Some(self.inquiry.dialect.as_str()), &asked)
         };
         let moment = Moment { now, unix_seconds: Some(clock::unix_seconds()) };
-        let ruling = self.model.rule(&needs, &request, moment, &mut rng);
+        let ruling = self.model.rule(needs, &request, moment, rng);
         for (rule, failure, times) in &ruling.failed {
             // Told now and then: a rule that fails does so for many requests.
             if times.is_power_of_two() {
                 tracing::warn!(rule = &***rule, why = failure.as_str(), times, "a rule fails and is skipped");
             }
         }
-        Found {
-            plan: plan_ruled(&self.model, &needs, &ruling, now, &mut rng),
-            overridden: self.model.overridden(&ruling).map(Arc::new),
-        }
+        ruling
     }
 }
 

@@ -7,8 +7,9 @@
 //!
 //! Beside what is told stands what is felt: a number in flight that each 429 and 529 lowers by three tenths and answers
 //! raise by one at a time (AIMD), until ten minutes have passed without either. What is beyond it goes to another
-//! credential of the target; which targets bear 429s is the operator's to say, not felt here. And a target that inherits another's traffic is not given it all at once: above seven tenths of a limit, ten seconds may bring twice
-//! the calls of the ten before.
+//! credential of the target; which targets bear 429s is the operator's to say, not felt here. And a target that inherits
+//! another's traffic is not given it all at once: above seven tenths of a limit, ten seconds may bring twice the calls of
+//! the ten before.
 //!
 //! A mirror steers and never refuses: the 429 is the truth, and parks.
 
