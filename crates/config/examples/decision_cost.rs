@@ -36,7 +36,7 @@ const BEFORE: u64 = 480_000;
 
 /// Two minutes of answers and, if asked for, limits told to each credential.
 fn warm(model: &Model, limits: bool) {
-    for target in &model.targets {
+    for target in model.targets.iter() {
         for second in 0..120 {
             let Ok(mut permit) = target.health.start(StartKind::Live, at(BEFORE + second * 1_000)) else { continue };
             permit.awaits_first_token(1_000);
@@ -46,7 +46,7 @@ fn warm(model: &Model, limits: bool) {
         for credential in target.credentials.iter().filter(|_| limits) {
             let told = |kind| LimitReading { kind, limit: 1_000_000_000, remaining: 900_000_000, reset: None };
             let readings = [LimitKind::Requests, LimitKind::Tokens].into_iter().map(told);
-            credential.health.told(&target.model, readings, at(BEFORE + 120_000));
+            credential.limits.told(readings, at(BEFORE + 120_000));
         }
     }
 }
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             black_box(plan(&model, &needs, now, rng));
         });
         let standing = nanos(|now| {
-            for target in &model.targets {
+            for target in model.targets.iter() {
                 black_box(target.health.standing(now));
             }
         });

@@ -4,7 +4,7 @@ use crate::reuse::{Priority, Reuse, ReuseLimits};
 use canon::Secret;
 use catalog::Provider;
 use dialect::profile::Profile;
-use health::{BreakerSettings, Health, ProviderHealth};
+use health::{BreakerSettings, CredentialHealth, Health, ProviderHealth};
 use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
 use rules::{RuleSet, Tally};
 use std::collections::BTreeMap;
@@ -78,22 +78,34 @@ pub(crate) struct Listed {
 /// A configured provider with its credentials.
 pub(crate) struct Pool {
     provider: Arc<Provider>,
-    credentials: Vec<Credential>,
+    keys: Vec<Key>,
     health: Arc<ProviderHealth>,
+}
+
+struct Key {
+    id: String,
+    secret: Secret,
+    health: Arc<CredentialHealth>,
 }
 
 impl Pool {
     pub(crate) fn new(provider: Provider, keys: Vec<Secret>, health: &Health) -> Self {
         let name = &provider.name;
         let keys = if keys.is_empty() { vec![Secret::new("")] } else { keys };
-        let credentials = keys
+        let keys = keys
             .into_iter()
             .map(|secret| {
                 let id = format!("{name}/{}", fingerprint(&secret));
-                Credential { health: health.credential(&id), id, secret }
+                Key { health: health.credential(&id), id, secret }
             })
             .collect();
-        Self { health: health.provider(name), credentials, provider: Arc::new(provider) }
+        Self { health: health.provider(name), keys, provider: Arc::new(provider) }
+    }
+
+    /// The keys as a target with this model uses them.
+    fn credentials(&self, model: &str) -> Vec<Credential> {
+        let of = |key: &Key| Credential::new(key.id.clone(), key.secret.clone(), Arc::clone(&key.health), model);
+        self.keys.iter().map(of).collect()
     }
 }
 
@@ -216,7 +228,8 @@ impl Snapshot {
 
     /// Puts rules over every model, once all models are there. False when a target that they read is not there.
     pub(crate) fn rule(&mut self, set: RuleSet, overrides: Vec<Option<Overrides>>) -> bool {
-        let find = |id: &str| self.models().flat_map(|model| &model.targets).find(|target| target.id == id).cloned();
+        let find =
+            |id: &str| self.models().flat_map(|model| model.targets.iter()).find(|target| target.id == id).cloned();
         let Some(book) = Rulebook::new(set, overrides, find).map(Arc::new) else { return false };
         for model in self.models.values_mut() {
             let rules = Some(Arc::new(ModelRules::new(&book, &model.targets)));
@@ -342,7 +355,7 @@ impl Snapshot {
             model: model.to_owned(),
             profile: Arc::<Profile>::new(known.profile),
             facts: known.facts,
-            credentials: pool.credentials.clone(),
+            credentials: pool.credentials(model),
             weight: 1,
             region: None,
             why: None,
@@ -357,7 +370,7 @@ impl Snapshot {
             name: name.to_owned(),
             rules,
             settings,
-            targets,
+            targets: targets.into(),
             nodes: Vec::new(),
             budget: self.health.budget(name),
             panic_gate: self.health.panic_gate(name),

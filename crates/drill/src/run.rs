@@ -140,7 +140,8 @@ impl Replica {
         let snapshot = scenario.snapshot(&Arc::new(Health::new(seed)))?;
         let resolve = |load: &Load| snapshot.resolve(&load.model).map_err(|unknown| unknown.to_string());
         let models: Vec<Arc<Model>> = scenario.loads.iter().map(resolve).collect::<Result<_, _>>()?;
-        let find = |id: &str| models.iter().flat_map(|model| &model.targets).find(|target| target.id == id).cloned();
+        let find =
+            |id: &str| models.iter().flat_map(|model| model.targets.iter()).find(|target| target.id == id).cloned();
         let targets: Vec<_> = scenario.places.iter().filter_map(|place| find(&place.id)).collect();
         let states = vec![State::Closed; targets.len()];
         Ok(Self { models, targets, states })

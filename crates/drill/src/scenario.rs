@@ -302,7 +302,7 @@ impl Check<'_> {
             },
         };
         let model = snapshot.resolve(&name).map_err(|unknown| self.at(raw.referenced, &unknown.to_string()))?;
-        for target in &model.targets {
+        for target in model.targets.iter() {
             if self.site(&target.id).is_some() {
                 continue;
             }

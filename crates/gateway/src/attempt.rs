@@ -250,7 +250,7 @@ impl Attempt {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(credential) = target.credentials.get(self.start.credential) {
             let readings = limits::read(&target.provider, &header, clock::wall());
-            credential.health.told(&target.model, readings, self.exchange.clock.now());
+            credential.limits.told(readings, self.exchange.clock.now());
         }
     }
 

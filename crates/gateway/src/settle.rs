@@ -281,7 +281,9 @@ pub(crate) fn story_event(dialect: DialectName, shape: &StreamShape, model: Opti
 /// What the plan left out, for the trace.
 pub(crate) fn exclusions(plan: &Plan) -> Value {
     let excluded = plan.excluded.iter();
-    excluded.map(|e| json!({ "target": e.id, "code": e.reason.code(), "reason": e.describe(plan.made) })).collect()
+    excluded
+        .map(|e| json!({ "target": plan.id(e.target), "code": e.reason.code(), "reason": e.describe(plan.made) }))
+        .collect()
 }
 
 /// The story of a request that was refused before anything was planned.

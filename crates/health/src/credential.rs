@@ -5,9 +5,9 @@
 //! an outage of the target. Beside the parks stands a mirror of the provider's limits for each model, which steers.
 
 use crate::lesson::{Lesson, lesson};
+use crate::limits::Limits;
 use crate::lock;
-use crate::mirror::Mirror;
-use canon::{Fault, FaultClass, Instant, LimitReading, Load, Scope};
+use canon::{Fault, FaultClass, Instant, Scope};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const AUTH_RECHECK: Duration = Duration::from_secs(5 * 60);
 const NOT_ENTITLED: Duration = Duration::from_secs(10 * 60);
 
 /// Models of one credential whose limits are mirrored; names that callers invent must not fill the memory.
-const MOST_MIRRORS: usize = 1_024;
+const MOST_LIMITS: usize = 1_024;
 /// A provider that says itself to be overloaded, as 503 may say of anything.
 const OVERLOADED: u16 = 529;
 
@@ -65,33 +65,7 @@ pub struct CredentialHealth {
     inner: Mutex<Parks>,
     /// There are parks, so that who plans must look.
     is_parked: AtomicBool,
-    mirrors: Mutex<HashMap<String, Arc<Mutex<Mirror>>>>,
-    /// A limit is told or felt, so that who plans must look.
-    is_limited: AtomicBool,
-}
-
-/// What a call in flight takes of its credential's limits; given back when it is dropped.
-#[derive(Debug)]
-pub struct LimitReservation {
-    mirror: Arc<Mutex<Mirror>>,
-    load: Load,
-    told: bool,
-}
-
-impl LimitReservation {
-    /// An answer has begun: the provider's own count has the call in it.
-    pub fn counted(&mut self) {
-        if !std::mem::replace(&mut self.told, true) {
-            lock(&self.mirror).release(&self.load);
-        }
-    }
-}
-
-impl Drop for LimitReservation {
-    fn drop(&mut self) {
-        self.counted();
-        lock(&self.mirror).end();
-    }
+    limits: Mutex<HashMap<String, Arc<Limits>>>,
 }
 
 #[derive(Debug, Default)]
@@ -126,54 +100,17 @@ impl CredentialHealth {
             .map_or(Ok(()), |park| Err(Parked { until: park.until, reason: park.reason }))
     }
 
-    /// Whether a call like this is within what the provider allows the credential on this model, as far as is known.
-    pub fn has_room(&self, model: &str, load: &Load, now: Instant) -> bool {
-        if !self.is_limited.load(Ordering::Acquire) {
-            return true;
+    /// What is known of its limits on a model: the same for whoever asks.
+    pub fn limits(&self, model: &str) -> Arc<Limits> {
+        let mut limits = lock(&self.limits);
+        if let Some(known) = limits.get(model) {
+            return Arc::clone(known);
         }
-        let mirror = lock(&self.mirrors).get(model).map(Arc::clone);
-        mirror.is_none_or(|mirror| lock(&mirror).has_room(load, now))
-    }
-
-    /// Whether the credential has more calls of this model in flight than its last 429 or 529 left room for: another one
-    /// of the same target is to be preferred.
-    pub fn is_crowded(&self, model: &str, now: Instant) -> bool {
-        if !self.is_limited.load(Ordering::Acquire) {
-            return false;
+        let new = Arc::<Limits>::default();
+        if limits.len() < MOST_LIMITS {
+            limits.insert(model.to_owned(), Arc::clone(&new));
         }
-        let mirror = lock(&self.mirrors).get(model).map(Arc::clone);
-        mirror.is_some_and(|mirror| lock(&mirror).is_crowded(now))
-    }
-
-    /// A call starts.
-    pub fn reserve(&self, model: &str, load: Load, now: Instant) -> Option<LimitReservation> {
-        let mirror = self.mirror(model)?;
-        lock(&mirror).reserve(&load, now);
-        Some(LimitReservation { mirror, load, told: false })
-    }
-
-    /// What an answer's headers said of the limits.
-    pub fn told(&self, model: &str, readings: impl Iterator<Item = LimitReading>, now: Instant) {
-        let mut readings = readings.peekable();
-        if readings.peek().is_none() {
-            return;
-        }
-        if let Some(mirror) = self.mirror(model) {
-            let mut mirror = lock(&mirror);
-            readings.for_each(|reading| mirror.told(&reading, now));
-            self.is_limited.store(true, Ordering::Release);
-        }
-    }
-
-    fn mirror(&self, model: &str) -> Option<Arc<Mutex<Mirror>>> {
-        let mut mirrors = lock(&self.mirrors);
-        if let Some(mirror) = mirrors.get(model) {
-            return Some(Arc::clone(mirror));
-        }
-        if mirrors.len() >= MOST_MIRRORS {
-            return None;
-        }
-        Some(Arc::clone(mirrors.entry(model.to_owned()).or_default()))
+        new
     }
 
     /// Takes what a fault of a call with this credential teaches about it. Most classes teach nothing.
@@ -209,23 +146,16 @@ impl CredentialHealth {
         if !limited && !overloaded {
             return;
         }
-        let Some(mirror) = self.mirror(model) else { return };
-        let mut mirror = lock(&mirror);
+        let limits = self.limits(model);
         if limited {
-            mirror.limited(now);
+            limits.limited(now);
         } else {
-            mirror.overloaded(now);
+            limits.overloaded(now);
         }
-        self.is_limited.store(true, Ordering::Release);
     }
 
     /// A call with this credential reached the model: parks that have run out start small again.
     pub fn succeeded(&self, model: &str, now: Instant) {
-        if self.is_limited.load(Ordering::Acquire)
-            && let Some(mirror) = lock(&self.mirrors).get(model).map(Arc::clone)
-        {
-            lock(&mirror).answered();
-        }
         if !self.is_parked.load(Ordering::Acquire) {
             return;
         }
@@ -240,9 +170,8 @@ impl CredentialHealth {
     /// The configuration of this credential changed: everything known about it is void.
     pub fn reset(&self) {
         *lock(&self.inner) = Parks::default();
-        lock(&self.mirrors).clear();
+        lock(&self.limits).values().for_each(|limits| limits.reset());
         self.is_parked.store(false, Ordering::Release);
-        self.is_limited.store(false, Ordering::Release);
     }
 
     fn park(

@@ -85,7 +85,7 @@ fn asked_at(text: Option<&str>) -> Result<Moment, String> {
 /// The prices the plan was made with, and where they come from.
 fn price_lists(model: &Model, needs: &Needs) -> String {
     let mut text = String::new();
-    for target in &model.targets {
+    for target in model.targets.iter() {
         let Some(prices) = &target.facts.prices else { continue };
         let rates = prices.at(needs.asked_at, needs.estimated_tokens);
         let heading = if text.is_empty() { "prices, per million tokens\n" } else { "" };

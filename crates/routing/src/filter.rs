@@ -7,7 +7,7 @@ use crate::plan::ExclusionReason;
 use crate::tier::{Assigned, Tiers};
 use crate::{Model, Needs, ProbeMode, Target};
 use canon::{FaultClass, Instant, Load};
-use health::{BreakerStanding, CredentialHealth, ParkReason, Parked, Standing};
+use health::{BreakerStanding, Limits, ParkReason, Parked, Standing};
 
 /// Why the target cannot serve this request even in full health.
 pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReason> {
@@ -96,10 +96,8 @@ pub(crate) fn best_credential(
     let model = &target.model;
     let usable =
         target.credentials.iter().enumerate().filter(|(index, it)| may(*index) && it.health.usable(model, now).is_ok());
-    let worse = |health: &CredentialHealth| {
-        if health.has_room(model, load, now) { u8::from(health.is_crowded(model, now)) } else { 2 }
-    };
-    usable.min_by_key(|(_, credential)| worse(&credential.health)).map(|(index, _)| index)
+    let worse = |limits: &Limits| if limits.has_room(load, now) { u8::from(limits.is_crowded(now)) } else { 2 };
+    usable.min_by_key(|(_, credential)| worse(&credential.limits)).map(|(index, _)| index)
 }
 
 /// Whether some credential that may be used has room for the call, as far as its limits are known; `true` where none
@@ -107,7 +105,7 @@ pub(crate) fn best_credential(
 pub(crate) fn has_room(target: &Target, load: &Load, now: Instant) -> bool {
     let model = &target.model;
     let mut usable = target.credentials.iter().filter(|it| it.health.usable(model, now).is_ok()).peekable();
-    usable.peek().is_none() || usable.any(|it| it.health.has_room(model, load, now))
+    usable.peek().is_none() || usable.any(|it| it.limits.has_room(load, now))
 }
 
 /// What a request takes of its provider's limits: the prompt, and the answer it may well get. Callers set caps

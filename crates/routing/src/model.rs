@@ -3,10 +3,10 @@
 
 use crate::tier::Tiers;
 use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, Sessions, SpeedBy, TargetLedger};
-use canon::{FaultClass, Secret};
+use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
-use health::{CredentialHealth, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
+use health::{CredentialHealth, Limits, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,21 @@ pub struct Credential {
     pub secret: Secret,
     /// Its parks, shared by every target that uses it.
     pub health: Arc<CredentialHealth>,
+    /// What is known of its limits on the target's model: [`CredentialHealth::limits`].
+    pub limits: Arc<Limits>,
+}
+
+impl Credential {
+    /// A key as a target with this model uses it.
+    pub fn new(id: String, secret: Secret, health: Arc<CredentialHealth>, model: &str) -> Self {
+        Self { id, secret, limits: health.limits(model), health }
+    }
+
+    /// A call of this model was answered.
+    pub(crate) fn answered(&self, model: &str, now: Instant) {
+        self.health.succeeded(model, now);
+        self.limits.answered();
+    }
 }
 
 /// A provider's model with its options.
@@ -322,7 +337,7 @@ pub struct Model {
     /// Its settings.
     pub settings: ModelSettings,
     /// Its targets, as written; of models among them the targets those list.
-    pub targets: Vec<Arc<Target>>,
+    pub targets: Arc<[Arc<Target>]>,
     /// How targets belong to models among the targets; empty when there are none.
     pub nodes: Vec<Node>,
     /// What trying again may cost in all: [`health::Health::budget`] of its name.

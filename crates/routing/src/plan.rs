@@ -8,7 +8,8 @@ use crate::price::{Estimate, estimate};
 use crate::session::Told;
 use crate::tier::{self, TierChoice};
 use crate::{
-    AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, filter, guard, ruled, session, strategy,
+    AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, Target, filter, guard, ruled, session,
+    strategy,
 };
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
@@ -272,8 +273,6 @@ impl Demotion {
 pub struct Candidate {
     /// Index in [`Model::targets`].
     pub target: usize,
-    /// The target's id.
-    pub id: String,
     /// Where it stood when the plan was made.
     pub standing: Standing,
     /// It is what the strategy would choose first with everything healthy.
@@ -286,8 +285,6 @@ pub struct Candidate {
     pub estimate: Estimate,
     /// What the strategy makes of it; `None` where it rates nobody.
     pub score: Option<Score>,
-    /// The model it comes from, where that is another than the one that is asked for.
-    pub via: Option<Arc<str>>,
 }
 
 /// A target that was left out.
@@ -295,8 +292,6 @@ pub struct Candidate {
 pub struct Exclusion {
     /// Index in [`Model::targets`].
     pub target: usize,
-    /// The target's id.
-    pub id: String,
     /// Why.
     pub reason: ExclusionReason,
     /// The name of the rule, where one leaves it out.
@@ -304,8 +299,8 @@ pub struct Exclusion {
 }
 
 impl Exclusion {
-    fn new(target: usize, id: &str, reason: ExclusionReason) -> Self {
-        Self { target, id: id.to_owned(), reason, rule: None }
+    fn new(target: usize, reason: ExclusionReason) -> Self {
+        Self { target, reason, rule: None }
     }
 
     /// The reason in words, with the rule's name.
@@ -318,10 +313,12 @@ impl Exclusion {
 }
 
 /// Ordered candidates and exclusions with reasons.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The logical model.
     pub model: String,
+    /// Its targets, which candidates and exclusions are numbers of.
+    pub targets: Arc<[Arc<Target>]>,
     /// The strategy that ordered it.
     pub strategy: Strategy,
     /// First to last.
@@ -361,7 +358,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         let unfit = filter::below_tier(tiers, index).or_else(|| filter::incapable(target, needs));
         match unfit.or_else(|| filter::below_floor(model, target)) {
             None => capable.push(index),
-            Some(reason) => excluded.push(Exclusion::new(index, &target.id, reason)),
+            Some(reason) => excluded.push(Exclusion::new(index, reason)),
         }
     }
     if capable.is_empty() {
@@ -374,12 +371,13 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     let pin = session::pin(model, needs, now).filter(|pin| !fell(pin));
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = vec![None; model.targets.len()];
+    let load = filter::load(model, needs);
     for &index in &capable {
         let Some(target) = model.targets.get(index) else { continue };
         let ruled_out = ruled::ruled_out(ruling, &sifted, index);
         if let Some((rule, reason)) = &ruled_out {
             let rule = Some(Arc::clone(rule));
-            excluded.push(Exclusion { rule, ..Exclusion::new(index, &target.id, *reason) });
+            excluded.push(Exclusion { rule, ..Exclusion::new(index, *reason) });
             if reason.is_incapable() {
                 continue;
             }
@@ -390,7 +388,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             Some((_, reason)) => Some(reason),
             None => guard::barred(target, &estimate, now)
                 .or_else(|| filter::unavailable(model, target, &standing, now))
-                .inspect(|reason| excluded.push(Exclusion::new(index, &target.id, *reason))),
+                .inspect(|reason| excluded.push(Exclusion::new(index, *reason))),
         };
         entrants.push(strategy::Entrant {
             target: index,
@@ -400,7 +398,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             provider_unreachable: target.provider_health.is_unreachable(now),
             merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
             score: None,
-            near_limit: !filter::has_room(target, &filter::load(model, needs), now),
+            near_limit: !filter::has_room(target, &load, now),
         });
         if let Some(slot) = estimates.get_mut(index) {
             *slot = Some(estimate);
@@ -425,20 +423,19 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             let target = model.targets.get(placed.target)?;
             Some(Candidate {
                 target: placed.target,
-                id: target.id.clone(),
                 standing: placed.standing,
                 is_primary: primary == Some(placed.target),
                 same_model_as_primary: primary_model == Some(&target.same_model),
                 demoted: placed.demoted,
                 estimate: (*estimates.get(placed.target)?)?,
                 score: placed.score,
-                via: target.via.clone(),
             })
         })
         .collect();
     excluded.sort_by_key(|exclusion| exclusion.target);
     Plan {
         model: model.name.clone(),
+        targets: Arc::clone(&model.targets),
         strategy: model.settings.strategy,
         candidates,
         excluded,
@@ -467,7 +464,7 @@ fn exclude_the_dearer(
             // What a rule leaves out stays out at any price.
             Some(exclusion) if exclusion.rule.is_some() => {}
             Some(exclusion) => exclusion.reason = reason,
-            None => excluded.push(Exclusion::new(index, &target.id, reason)),
+            None => excluded.push(Exclusion::new(index, reason)),
         }
     }
 }
@@ -489,6 +486,11 @@ fn readmit_largest_window(excluded: &mut Vec<Exclusion>, capable: &mut Vec<usize
 }
 
 impl Plan {
+    /// The id of a candidate's or an exclusion's target.
+    pub fn id(&self, target: usize) -> &str {
+        self.targets.get(target).map_or("", |target| &target.id)
+    }
+
     /// Whether a price guard or a rule keeps a target out.
     pub(crate) fn is_barred(&self, target: usize) -> bool {
         let bars = |reason: &ExclusionReason| reason.is_guard() || matches!(reason, ExclusionReason::Rule { .. });
@@ -508,15 +510,15 @@ impl Plan {
         if first.demoted.is_some() || second.demoted.is_some() || !by_score {
             return None;
         }
-        Score::reversal(model, (&first.id, first.score?), (&second.id, second.score?))
+        Score::reversal(model, (self.id(first.target), first.score?), (self.id(second.target), second.score?))
     }
 
     /// What is told of the session; `None` where the request belongs to none.
     pub fn session_told(&self) -> Option<Told<'_>> {
         let Seat { pinned, diverts } = *self.session.as_ref()?;
-        let candidates = self.candidates.iter().map(|it| (it.target, it.id.as_str()));
-        let mut all = candidates.chain(self.excluded.iter().map(|it| (it.target, it.id.as_str())));
-        let target = all.find(|(index, _)| Some(*index) == pinned).map(|(_, id)| id);
+        let planned = self.candidates.iter().map(|it| it.target);
+        let mut all = planned.chain(self.excluded.iter().map(|it| it.target));
+        let target = all.find(|index| Some(*index) == pinned).map(|index| self.id(index));
         Some(Told { target, instead_of_the_primary: diverts })
     }
 
@@ -543,9 +545,10 @@ impl fmt::Display for Plan {
         writeln!(f, "{} ({})", self.model, self.strategy.as_str())?;
         for (rank, candidate) in self.candidates.iter().enumerate() {
             let role = if candidate.is_primary { ", primary" } else { "" };
-            let via = candidate.via.as_ref().map(|model| format!(" of {model}")).unwrap_or_default();
+            let via = self.targets.get(candidate.target).and_then(|target| target.via.as_ref());
+            let via = via.map(|model| format!(" of {model}")).unwrap_or_default();
             let standing = standing_text(&candidate.standing);
-            write!(f, "  {}. {}{via} [{standing}{role}] {}", rank + 1, candidate.id, candidate.estimate)?;
+            write!(f, "  {}. {}{via} [{standing}{role}] {}", rank + 1, self.id(candidate.target), candidate.estimate)?;
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,
@@ -562,7 +565,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  session: stands at {id}{beside}")?;
         }
         for exclusion in &self.excluded {
-            writeln!(f, "  -  {}: {}", exclusion.id, exclusion.describe(self.made))?;
+            writeln!(f, "  -  {}: {}", self.id(exclusion.target), exclusion.describe(self.made))?;
         }
         if let Some(tier) = &self.tier {
             writeln!(f, "  {tier}")?;
@@ -612,7 +615,7 @@ impl serde::Serialize for Plan {
                 .candidates
                 .iter()
                 .map(|candidate| CandidateView {
-                    target: &candidate.id,
+                    target: self.id(candidate.target),
                     standing: standing_text(&candidate.standing),
                     primary: candidate.is_primary,
                     demoted: candidate.demoted,
@@ -623,7 +626,7 @@ impl serde::Serialize for Plan {
                 .excluded
                 .iter()
                 .map(|exclusion| ExclusionView {
-                    target: &exclusion.id,
+                    target: self.id(exclusion.target),
                     code: exclusion.reason.code(),
                     reason: exclusion.describe(self.made),
                 })

@@ -158,7 +158,7 @@ impl Machine {
         }
         for (index, exclusion) in self.plan.excluded.iter().enumerate() {
             let lead = if index == 0 { "; not tried: " } else { ", " };
-            let _ = write!(text, "{lead}{} ({})", exclusion.id, exclusion.describe(now));
+            let _ = write!(text, "{lead}{} ({})", self.plan.id(exclusion.target), exclusion.describe(now));
         }
         text
     }

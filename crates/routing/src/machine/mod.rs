@@ -435,7 +435,7 @@ impl Machine {
         let Some(target) = self.record(attempt).map(|record| &record.target) else { return };
         target.provider_health.answered();
         if let Some(credential) = target.credentials.get(credential) {
-            credential.health.succeeded(&target.model, now);
+            credential.answered(&target.model, now);
         }
         target.heard(credential, now);
     }

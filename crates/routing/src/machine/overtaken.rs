@@ -36,7 +36,7 @@ impl Overtaken {
         self.target.ended(self.credential, None, now);
         self.target.provider_health.answered();
         if let Some(credential) = self.target.credentials.get(self.credential) {
-            credential.health.succeeded(&self.target.model, now);
+            credential.answered(&self.target.model, now);
         }
     }
 

@@ -148,7 +148,7 @@ impl Machine {
         let on_trial = is_probe || kind == StartKind::Panic || order.is_rescue;
         let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
         let load = filter::load(&self.model, &self.facts.needs);
-        let taken = target.credentials.get(credential).and_then(|it| it.health.reserve(&target.model, load, now));
+        let taken = target.credentials.get(credential).map(|it| it.limits.reserve(load, now));
         self.running.push(Running { attempt, track: order.track, credential, permit, taken, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
         let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };

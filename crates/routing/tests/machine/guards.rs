@@ -57,7 +57,7 @@ fn code(plan: &Plan, target: usize) -> Option<&'static str> {
 /// With the windows of its guards watched, as the configuration does it.
 fn build(specs: Vec<Spec>) -> Arc<Model> {
     let model = Pool::with(specs).build();
-    for target in &model.targets {
+    for target in model.targets.iter() {
         target.guards.spend.iter().for_each(|limit| target.ledger.spending.watch(limit.window));
     }
     model
@@ -115,7 +115,7 @@ fn a_target_that_is_too_dear_is_not_waited_for_either() {
 #[test]
 fn nobody_within_the_price_is_an_error_that_says_so_even_while_everything_is_down() {
     let model = build(vec![guarded(of(9), request_at_most("1")), of(2)]);
-    for target in &model.targets {
+    for target in model.targets.iter() {
         for _ in 0..3 {
             let permit = target.health.start(StartKind::Live, at(0.5)).unwrap();
             permit.failed(&fault(FaultClass::Unreachable), at(0.5));
@@ -244,6 +244,7 @@ proptest! {
         let by_a_guard = once.excluded.iter().all(|exclusion| ExclusionReason::is_guard(&exclusion.reason));
         prop_assert!(by_a_guard, "{once}");
         let twice = plan(&model, &needs, at(1.0), &mut fastrand::Rng::with_seed(seed));
-        prop_assert_eq!(once, twice);
+        prop_assert_eq!(once.candidates, twice.candidates);
+        prop_assert_eq!(once.excluded, twice.excluded);
     }
 }

@@ -108,7 +108,8 @@ impl Pool {
             let id = format!("{name}/m");
             let credentials = (0..spec.keys).map(|key| {
                 let id = format!("{name}/{key}");
-                Credential { health: health.credential(&id), id, secret: Secret::new("") }
+                let shared = health.credential(&id);
+                Credential::new(id, Secret::new(""), shared, "m")
             });
             Arc::new(Target {
                 profile: Arc::new(provider.profile.clone()),
@@ -290,7 +291,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             self.happen(exchange, happening, now);
         }
         self.overtaken.clear();
-        for target in &self.model.targets {
+        for target in self.model.targets.iter() {
             assert_eq!(target.health.in_flight(), 0, "every permit is released");
         }
         self.exchanges.iter().map(|exchange| exchange.ended.clone().expect("every exchange ends")).collect()

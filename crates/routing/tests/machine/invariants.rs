@@ -148,7 +148,7 @@ proptest! {
             sim.request(at(f64::from(i)));
         }
         sim.run();
-        for target in &model.targets {
+        for target in model.targets.iter() {
             let standing = target.health.standing(at(60.0));
             prop_assert!(standing.is_healthy() && !standing.slow);
             prop_assert!(matches!(standing.breaker, BreakerStanding::Closed));

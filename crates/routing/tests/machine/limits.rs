@@ -35,7 +35,7 @@ fn a_standby_near_its_limit_is_not_given_all_the_traffic_at_once() {
     let model = Pool::of(3).build();
     let told = |left, now| {
         let reading = LimitReading { kind: LimitKind::Requests, limit: 1_000, remaining: left, reset: None };
-        model.targets[1].credentials[0].health.told("m", std::iter::once(reading), at(now));
+        model.targets[1].credentials[0].limits.told(std::iter::once(reading), at(now));
     };
     told(150, 9.0);
     let mut sim = Sim::new(model.clone(), 1, |call| {
@@ -59,7 +59,7 @@ fn a_standby_near_its_limit_is_not_given_all_the_traffic_at_once() {
 fn with_nobody_else_a_limit_that_seems_used_up_refuses_nobody() {
     let model = Pool::of(1).build();
     let reading = LimitReading { kind: LimitKind::Requests, limit: 10, remaining: 0, reset: None };
-    model.targets[0].credentials[0].health.told("m", std::iter::once(reading), at(0.0));
+    model.targets[0].credentials[0].limits.told(std::iter::once(reading), at(0.0));
     let mut sim = Sim::new(model.clone(), 1, |_| Outcome::quick());
     for i in 0..20 {
         sim.request(at(f64::from(i) * 0.01));

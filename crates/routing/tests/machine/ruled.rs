@@ -23,7 +23,7 @@ fn ruled(model: &Model, written: &[Written<'_>]) -> Arc<Model> {
     let overrides: Vec<Option<Overrides>> = vec![None; written.len()];
     let book = Arc::new(Rulebook::new(set, overrides, find).unwrap());
     let rules = Some(Arc::new(ModelRules::new(&book, &targets)));
-    Arc::new(Model { rules, targets, ..model.clone() })
+    Arc::new(Model { rules, targets: targets.into(), ..model.clone() })
 }
 
 fn rule(condition: &str, actions: Actions) -> Written<'_> {

@@ -325,11 +325,11 @@ fn a_stream_that_goes_on_elsewhere_takes_its_conversation_along() {
 fn a_target_that_is_gone_from_the_configuration_holds_nobody() {
     let model = pool(3, Strategy::Priority, Stickiness::Stay).build();
     assert_eq!(served(&talk(&model, 1.0, &[asks(named("a"))], |_| Outcome::quick())), [0]);
-    let reloaded = Arc::new(Model { targets: model.targets[1..].to_vec(), ..Model::clone(&model) });
+    let reloaded = Arc::new(Model { targets: model.targets[1..].into(), ..Model::clone(&model) });
     let ended = talk(&reloaded, 5.0, &[asks(named("a")); 2], |_| Outcome::quick());
     assert_eq!(served(&ended), [0, 0]);
     let swapped = Arc::new(Model {
-        targets: vec![Arc::clone(&model.targets[2]), Arc::clone(&model.targets[1])],
+        targets: [2, 1].map(|index| Arc::clone(&model.targets[index])).into(),
         ..Model::clone(&model)
     });
     let ended = talk(&swapped, 10.0, &[asks(named("a"))], |_| Outcome::quick());

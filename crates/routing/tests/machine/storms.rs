@@ -440,8 +440,7 @@ fn with_limits(targets: usize, keys: usize, part: f64, seed: u64) -> [f64; 3] {
         let now = call.at.since_origin().as_secs_f64();
         news.retain(|(due, key, reading)| {
             if *due <= now {
-                let health = &limited_target.credentials[*key].health;
-                health.told("m", std::iter::once(*reading), at(*due));
+                limited_target.credentials[*key].limits.told(std::iter::once(*reading), at(*due));
             }
             *due > now
         });
