@@ -29,6 +29,27 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     pattern.get(p..).is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
 }
 
+/// A pattern of names: `*` stands for any run of characters, everything else for itself, ASCII case aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// A pattern as it is written.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether a name matches it.
+    pub fn matches(&self, name: &str) -> bool {
+        matches(&self.0, name)
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Whether a pattern names exactly one thing.
 pub(crate) fn is_exact(pattern: &str) -> bool {
     !pattern.contains('*')

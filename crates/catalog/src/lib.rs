@@ -23,6 +23,7 @@ mod refusal;
 mod written;
 
 pub use errors::{ErrorMap, Signal};
+pub use glob::Pattern;
 pub use load::{Catalog, CatalogError};
 pub use money::{Rate, Ratio, Usd};
 pub use prices::{Day, Moment, PriceChange, Prices, Rates, TimeOfDay};

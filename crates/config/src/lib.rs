@@ -8,6 +8,7 @@ mod listed;
 mod load;
 mod nested;
 mod price;
+mod probes;
 mod quality;
 mod raw;
 mod reuse;

@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::price::{self, RawGuards};
+use crate::probes;
 use crate::quality;
 use crate::raw::{
     Raw, RawClass, RawFullTarget, RawKey, RawModel, RawOn, RawProbe, RawProfile, RawRescue, RawStep, RawTarget,
@@ -117,6 +118,8 @@ impl Build<'_> {
             health: self.loader.health.clone(),
             ledger: self.loader.ledger.clone(),
             breaker: breaker(&raw.health),
+            probes: probes::probes(&raw.health.probe)
+                .map_err(|(key, message)| self.at(&["health", "probe", key], &message))?,
             direct: ModelSettings {
                 timeouts: timeouts(&RawTimeouts::default(), &raw.timeouts),
                 ..ModelSettings::default()
@@ -292,6 +295,7 @@ impl Build<'_> {
             probe: match raw.probe {
                 RawProbe::Live => ProbeMode::Live,
                 RawProbe::Off => ProbeMode::Off,
+                RawProbe::Synthetic => ProbeMode::Synthetic,
             },
             rescue: rescue(raw.rescue),
             checks: quality::checks(raw.checks),

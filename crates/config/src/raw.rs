@@ -3,6 +3,7 @@
 //! The JSON Schema, the reference and the errors come from these types.
 
 use crate::price::{RawMaxPrice, RawSpend};
+use crate::probes::RawProbes;
 use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::rulebook::RawRule;
@@ -131,6 +132,9 @@ pub enum RawProbe {
     Live,
     /// With a caller's request, without a hedge.
     Off,
+    /// With the gateway's own calls for a token alone: callers' requests pass a target over until it has recovered. How
+    /// often is said under `health`, `probe`.
+    Synthetic,
 }
 
 /// What to do for a stream that breaks: a mode, or a mapping.
@@ -345,7 +349,7 @@ pub struct RawLimits {
 }
 
 /// When a target is left alone, and how it comes back.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawHealth {
     /// Hard faults in a row that open the breaker; 3 by default.
@@ -364,6 +368,9 @@ pub struct RawHealth {
     pub ramp: Option<Span>,
     /// The share a recovered target begins with, 0–1; 0.05 by default.
     pub ramp_start: Option<f64>,
+    /// Calls of the gateway's own, that tell whether targets are well: a mapping, or a list of them of which the first
+    /// that concerns a target holds. None by default. See docs/SIGNALS.md.
+    pub probe: RawProbes,
 }
 
 impl From<RawClass> for canon::FaultClass {

@@ -1,5 +1,6 @@
 //! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
 
+use crate::probes;
 use crate::reuse::{Priority, Reuse, ReuseLimits};
 use canon::Secret;
 use catalog::Provider;
@@ -7,6 +8,7 @@ use dialect::profile::Profile;
 use health::{BreakerSettings, CredentialHealth, Health, ProviderHealth};
 use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
 use rules::{RuleSet, Tally};
+use signals::Probing;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,6 +43,7 @@ pub struct Snapshot {
     health: Arc<Health>,
     ledger: Arc<Ledger>,
     breaker: BreakerSettings,
+    probes: Vec<Probing>,
     direct_settings: ModelSettings,
     direct: Mutex<BTreeMap<String, Arc<Model>>>,
     rulebook: Option<Arc<Rulebook>>,
@@ -61,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) health: Arc<Health>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) breaker: BreakerSettings,
+    pub(crate) probes: Vec<Probing>,
     pub(crate) direct: ModelSettings,
     pub(crate) pools: BTreeMap<String, Pool>,
 }
@@ -214,6 +218,7 @@ impl Snapshot {
             health: parts.health,
             ledger: parts.ledger,
             breaker: parts.breaker,
+            probes: parts.probes,
             direct_settings: parts.direct,
             direct: Mutex::default(),
             rulebook: None,
@@ -254,6 +259,11 @@ impl Snapshot {
     /// The logical models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
+    }
+
+    /// The targets of the models that are probed, and how: each once, whichever models list it.
+    pub fn probed(&self) -> Vec<(Arc<Target>, Probing)> {
+        probes::probed(&self.probes, self.models())
     }
 
     /// What the model of a name does with answers; `provider/model` has what stands at the top of the file.

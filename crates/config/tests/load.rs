@@ -518,3 +518,35 @@ fn what_a_nested_model_cannot_be_given_is_refused_at_its_line() {
         assert!(error.contains(said) && error.contains("mainstay.yaml:8"), "{target}: {error}");
     }
 }
+
+#[test]
+fn probes_are_wanted_by_target_and_a_model_that_relies_on_them_has_them() {
+    let probed = |health: &str, model: &str| {
+        let yaml = format!(
+            "{health}\nproviders:\n  a: {{ dialect: openai-chat, base_url: http://127.0.0.1:1, keys: [k] }}\nmodels:\n  \
+             one: {{ targets: [a/x, a/y], {model} }}\n  two: {{ targets: [a/y] }}\n"
+        );
+        let probed = load(&yaml).unwrap().probed();
+        let shown = |(target, probing): &(Arc<routing::Target>, signals::Probing)| {
+            format!("{} {} {:?}", target.id, probing.call.as_str(), probing.every)
+        };
+        probed.iter().map(shown).collect::<Vec<_>>()
+    };
+    assert!(probed("", "probe: live").is_empty());
+    assert_eq!(probed("", "probe: synthetic"), ["a/x token 5s", "a/y token 5s"]);
+    assert_eq!(probed("health: { probe: { every: 1m, targets: [a/y] } }", "probe: live"), ["a/y token 60s"]);
+    let both = "health: { probe: [{ call: model_list, targets: [a/*] }, { every: 9s }] }";
+    assert_eq!(probed(both, "probe: off"), ["a/x model_list 5s", "a/y model_list 5s"]);
+    assert_eq!(probed(both, "probe: synthetic"), ["a/x token 9s", "a/y token 9s"], "a list proves no recovery");
+    for (wrong, why) in [
+        ("{ every: 10ms }", "`every` is 10ms: expected 1s or more"),
+        ("{ idle: 10ms }", "`idle` is 10ms"),
+        ("{ targets: [] }", "`targets` is empty"),
+        ("{ call: ping }", "model_list"),
+        ("{ often: 1s }", "often"),
+        ("often", "a mapping such as { call: token"),
+    ] {
+        let error = refused(&format!("health: {{ probe: {wrong} }}\n"));
+        assert!(error.contains(why) && error.contains(":1"), "{wrong}: {error}");
+    }
+}

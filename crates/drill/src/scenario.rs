@@ -218,6 +218,7 @@ fn notes(loads: &[Load], snapshot: &Snapshot) -> Vec<String> {
         let has = |is_on: fn(&ModelSettings) -> bool| model.as_ref().is_some_and(|model| is_on(&model.settings));
         let of_model = [
             ("the evaluator", has(|settings| settings.evaluate.is_some())),
+            ("recovery by probes", has(|settings| settings.probe == routing::ProbeMode::Synthetic)),
             ("what sessions remember", has(|settings| settings.sessions.is_some())),
         ];
         for (what, is_on) in left_out.into_iter().chain(of_model) {

@@ -26,7 +26,7 @@ use upstream::{AnswerBody, Call, Reply};
 /// Longest prelude before the first content.
 const PRELUDE_LIMIT: usize = 64 << 10;
 /// Most of an error body that is read.
-const ERROR_BODY_LIMIT: usize = 256 << 10;
+pub(crate) const ERROR_BODY_LIMIT: usize = 256 << 10;
 /// Longest wait for the rest of an error body.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 /// Largest answer that is not streamed.
@@ -439,12 +439,21 @@ fn trim_blank_lines(body: Bytes) -> Bytes {
     if blank == 0 { body } else { body.slice(blank..) }
 }
 
-enum Overflow {
+/// What becomes of a body that is longer than is read.
+pub(crate) enum Overflow {
+    /// The rest is left.
     Cut,
+    /// It is a fault.
     Fault,
 }
 
-async fn collect(mut body: AnswerBody, limit: usize, overflow: Overflow, held: &mut Held) -> Result<Bytes, Fault> {
+/// Reads a body, up to a limit.
+pub(crate) async fn collect(
+    mut body: AnswerBody,
+    limit: usize,
+    overflow: Overflow,
+    held: &mut Held,
+) -> Result<Bytes, Fault> {
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = NextFrame(body.as_mut()).await {

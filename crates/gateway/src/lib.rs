@@ -35,6 +35,7 @@ mod reuse;
 mod ruling;
 mod session;
 mod settle;
+mod signals;
 mod stream;
 mod tier;
 mod wire;
@@ -51,6 +52,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use upstream::{Endpoint, Transport};
 
 pub use respond::GatewayBody;
+pub use signals::ProbeReport;
 pub use witness::{History, Tags};
 
 /// Transcripts may take this part of the byte budget, so that they never keep requests out.
@@ -62,6 +64,7 @@ pub struct Gateway {
     transport: Arc<dyn Transport>,
     shared: Arc<Shared>,
     readers: readers::Readers,
+    signals: signals::Signals,
     /// Kept where somebody is to check what happened; off by default.
     history: Option<History>,
     /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
@@ -181,6 +184,7 @@ impl Gateway {
             current: ArcSwap::from_pointee(Current::new(snapshot, transport.clone())?),
             transport,
             readers: readers::Readers::default(),
+            signals: signals::Signals::new(seed),
             history: None,
             seed: AtomicU64::new(seed),
         })
@@ -215,6 +219,7 @@ impl Gateway {
         new.snapshot.take_over(&self.snapshot());
         let old = self.current.swap(new.clone());
         forget_what_no_longer_holds(&old.snapshot, &new.snapshot);
+        self.signals.configuration_changed();
         Ok(())
     }
 

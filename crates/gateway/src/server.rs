@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 /// Most fields of a request head.
@@ -62,6 +63,10 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, times: Shutdown
     };
     let mut stop = std::pin::pin!(stop);
     let mut look = tokio::time::interval(LOOK_FOR_SLOW_READERS);
+    // What is asked beside the traffic has one task, whatever there is to ask. It ends with accepting.
+    let mut tending = JoinSet::new();
+    let tended = gateway.clone();
+    tending.spawn(async move { tended.tend().await });
     loop {
         tokio::select! {
             biased;
@@ -74,6 +79,7 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, times: Shutdown
         }
     }
     drop(listener);
+    tending.abort_all();
     let _told = closing.send_replace(true);
     if tokio::time::timeout(times.drain, closing.closed()).await.is_err() {
         // Streams still open get their error event now; a moment later whatever is left is dropped with the runtime.

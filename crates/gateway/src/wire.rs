@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use upstream::{Call, Endpoint};
 
+/// Who calls.
+pub(crate) const USER_AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
+
 /// What no allow-list opens: who the caller is, the connection's own headers, and what the gateway says of its body.
 const NEVER_CROSSING: [&str; 20] = [
     "authorization",
@@ -119,16 +122,8 @@ fn headers(
     same_dialect: bool,
     attempt: u32,
 ) -> Result<HeaderMap, Fault> {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("mainstay/", env!("CARGO_PKG_VERSION"))));
     let accept = if inquiry.scan.stream { "text/event-stream" } else { "application/json" };
-    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    for (name, value) in &target.provider.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
-            headers.insert(name, value);
-        }
-    }
+    let mut headers = usual(&target.provider, accept);
     if same_dialect {
         // By the catalogue's allow-list. Credentials, cookies and what a client library says about itself stay here.
         for name in inquiry.headers.keys() {
@@ -150,6 +145,29 @@ fn headers(
     }
     if let Some(credential) = credential.filter(|c| !c.secret.is_empty()) {
         authorize(&mut headers, &target.provider.auth, credential)?;
+    }
+    Ok(headers)
+}
+
+/// The headers of every call to a provider, its own included.
+fn usual(provider: &Provider, accept: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    for (name, value) in &provider.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// The headers of a call to a provider that the gateway makes for itself.
+pub(crate) fn own_headers(provider: &Provider, credential: Option<&Credential>) -> Result<HeaderMap, Fault> {
+    let mut headers = usual(provider, "application/json");
+    if let Some(credential) = credential.filter(|c| !c.secret.is_empty()) {
+        authorize(&mut headers, &provider.auth, credential)?;
     }
     Ok(headers)
 }

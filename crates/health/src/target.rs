@@ -132,6 +132,11 @@ impl TargetHealth {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// When a call to it last began or was answered; the origin of time when none ever was.
+    pub fn last_call(&self) -> Instant {
+        lock(&self.inner).seen
+    }
+
     /// Time to the first token of recent streamed calls.
     pub fn first_tokens(&self) -> Quantiles {
         lock(&self.first_tokens).quantiles()

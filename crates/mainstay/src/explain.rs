@@ -4,13 +4,14 @@ use crate::cli::{Configured, Explain};
 use crate::load::{Origin, Source};
 use crate::say;
 use canon::{DialectName, Instant};
-use catalog::Moment;
+use catalog::{Moment, Usd};
 use config::Snapshot;
 use dialect::PathFacts;
 use dialect::scan::Scan;
 use routing::tier::{Features, Said, Score};
-use routing::{Labels, Model, Needs, plan_ruled};
+use routing::{Labels, Model, Needs, plan_ruled, probe_price};
 use rules::{Lookup, Request, Standing, Told, Verdict};
+use signals::ProbeCall;
 use std::fmt::Write as _;
 
 /// `check`: loads, and says what there is.
@@ -72,7 +73,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
-    say(&format!("{plan}{reversal}{others}{complexity}{}", price_lists(&model, &needs)))
+    let beside = probes(&snapshot, &model, at);
+    say(&format!("{plan}{reversal}{others}{complexity}{}{beside}", price_lists(&model, &needs)))
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {
@@ -80,6 +82,31 @@ fn asked_at(text: Option<&str>) -> Result<Moment, String> {
         return Ok(Moment::from_unix(u64::try_from(gateway::clock::unix_seconds()).unwrap_or(0)));
     };
     Moment::parse(text).ok_or_else(|| format!("`{text}` is no moment: expected UTC, such as 2026-11-23T09:30"))
+}
+
+/// How the model's targets are probed, and what that costs.
+fn probes(snapshot: &Snapshot, model: &Model, at: Moment) -> String {
+    let mut text = String::new();
+    for (target, probing) in snapshot.probed() {
+        if !model.targets.iter().any(|own| own.id == target.id) {
+            continue;
+        }
+        let heading = if text.is_empty() { "probes\n" } else { "" };
+        let every = probing.every.as_secs_f64();
+        let idle = probing.idle.map(|idle| format!(", and after {} s without a call", idle.as_secs_f64()));
+        let cost = match (probing.call, probe_price(&target, Some(at))) {
+            (ProbeCall::ModelList, _) => "free".to_owned(),
+            (ProbeCall::Token, None) => "price unknown".to_owned(),
+            (ProbeCall::Token, Some(price)) => {
+                let day = Usd::from_pico(price.pico().saturating_mul(probing.most_a_day()));
+                format!("at most {price} each, {day} a day")
+            }
+        };
+        let call = probing.call.as_str();
+        let idle = idle.unwrap_or_default();
+        let _ = writeln!(text, "{heading}  {}: {call} every {every} s while half-open{idle}; {cost}", target.id);
+    }
+    text
 }
 
 /// The prices the plan was made with, and where they come from.

@@ -110,6 +110,18 @@ fn explain_tells_what_the_request_would_cost_at_each_target_at_that_hour() {
 }
 
 #[test]
+fn explain_tells_what_is_probed_and_what_that_costs() {
+    let folder = folder();
+    let yaml = CAPABLE.replace("{ id: small, context_window: 1000 }", "{ id: small, prices: { input: 1, output: 2 } }");
+    let probe = "health: { probe: { every: 1m, idle: 10m, targets: [a/small, a/able] } }\n";
+    std::fs::write(folder.join("mainstay.yaml"), format!("{probe}{yaml}")).unwrap();
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    let expected = "probes\n  a/small: token every 60 s while half-open, and after 600 s without a call; at most $0.000034 each, \
+                    $0.04896 a day\n  a/able: token every 60 s while half-open, and after 600 s without a call; price unknown\n";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
 fn explain_tells_the_tier_of_a_request_and_who_said_so() {
     let folder = folder();
     let tiers = "[{ target: a/small, tier: bulk }, { target: a/able, tier: premium }]\n    tiers: [{ name: bulk }, { name: \

@@ -19,7 +19,7 @@
 
 mod give_up;
 mod limits;
-mod overtaken;
+pub(crate) mod overtaken;
 mod record;
 mod rescue;
 mod rules;

@@ -56,7 +56,7 @@ impl Machine {
 }
 
 /// What a fault teaches about a credential and a provider.
-pub(super) fn learn(target: &Target, credential: usize, fault: &Fault, now: Instant) {
+pub(crate) fn learn(target: &Target, credential: usize, fault: &Fault, now: Instant) {
     if let Some(credential) = target.credentials.get(credential) {
         credential.health.learn(&target.model, fault, now);
     }

@@ -1,0 +1,111 @@
+//! What is asked beside the traffic: probes of targets.
+//!
+//! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few jobs
+//! are under way at once, each within a time limit; no request ever waits for one.
+
+mod probe;
+mod under_way;
+
+pub use probe::ProbeReport;
+
+use crate::{Current, Gateway};
+use ::signals::{Agenda, Next};
+use canon::Instant;
+use probe::Probed;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use under_way::UnderWay;
+
+/// Most jobs under way at once.
+const MOST: usize = 4;
+/// How often a target is looked at that may be probed. Looking asks nobody.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What recurs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Job {
+    /// The target of this id may have to be probed.
+    Probe(Arc<str>),
+}
+
+/// What is known from asking beside the traffic. It survives a reload.
+pub(crate) struct Signals {
+    seed: u64,
+    changed: Notify,
+    /// By target.
+    probed: Mutex<HashMap<Arc<str>, Probed>>,
+}
+
+impl Signals {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, changed: Notify::new(), probed: Mutex::default() }
+    }
+
+    /// Another configuration is in force.
+    pub(crate) fn configuration_changed(&self) {
+        self.changed.notify_one();
+    }
+}
+
+/// What a configuration wants to be asked.
+struct Wanted {
+    current: Arc<Current>,
+    probes: Vec<probe::Order>,
+    jobs: Vec<Job>,
+}
+
+impl Wanted {
+    fn of(current: Arc<Current>) -> Self {
+        let probes = probe::orders(&current.snapshot);
+        let jobs = probes.iter().map(|order| Job::Probe(order.id.clone())).collect();
+        Self { current, probes, jobs }
+    }
+}
+
+impl Gateway {
+    /// Does what is done beside the traffic, for as long as it is polled: probes. Run it once; the server does.
+    pub async fn tend(&self) {
+        let mut agenda = Agenda::new(self.signals.seed);
+        let mut under_way = UnderWay::default();
+        let mut wanted = Wanted::of(self.current.load_full());
+        agenda.keep(&wanted.jobs, self.clock().now());
+        loop {
+            let now = self.clock().now();
+            while under_way.len() < MOST
+                && let Some(job) = agenda.take_due(now)
+            {
+                match self.begin(&job, &wanted, now) {
+                    Some(asking) => under_way.push(job, asking),
+                    None => agenda.done(&job, Next::In(LOOK), now),
+                }
+            }
+            let has_room = under_way.len() < MOST;
+            let due = agenda.next_due().filter(|_| has_room);
+            tokio::select! {
+                over = under_way.next() => agenda.done(&over.job, over.next, self.clock().now()),
+                () = tokio::time::sleep_until(self.clock().runtime(due.unwrap_or(now))), if due.is_some() => {}
+                () = self.signals.changed.notified() => {
+                    wanted = Wanted::of(self.current.load_full());
+                    agenda.keep(&wanted.jobs, self.clock().now());
+                }
+            }
+        }
+    }
+
+    /// Begins a job that is due; `None` = there is nothing to do.
+    fn begin<'g>(&'g self, job: &Job, wanted: &Wanted, now: Instant) -> Option<under_way::Asking<'g>> {
+        match job {
+            Job::Probe(id) => {
+                let order = wanted.probes.iter().find(|order| order.id == *id)?;
+                self.probe(order, &wanted.current, now)
+            }
+        }
+    }
+}
+
+/// Locks even after another thread panicked while holding the lock: what is behind it are counts, each valid alone.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
