@@ -6,6 +6,7 @@ use crate::world::Ask;
 use canon::Instant;
 use catalog::Moment;
 use routing::Needs;
+use routing::tier::{Assigned, AssignedBy, Tiers};
 use rules::Lookup;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,6 +71,18 @@ impl Load {
             labels: raw.labels.clone(),
             headers: raw.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect(),
         })
+    }
+
+    /// Its requests belong to the tier that its label says, as they do at a gateway; a label means nothing to a model
+    /// without tiers.
+    pub(crate) fn placed(mut self, tiers: Option<&Tiers>) -> Result<Self, String> {
+        if let Some((tiers, said)) = tiers.zip(self.labels.get("tier")) {
+            let known = || tiers.names().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+            let unknown = || format!("there is no tier `{said}`: known are {}", known());
+            let tier = tiers.find(said).ok_or_else(unknown)?;
+            self.needs.tier = Some(Assigned { tier, by: AssignedBy::Label });
+        }
+        Ok(self)
     }
 
     /// Draws a request: what it asks for, and whether it is streamed.

@@ -319,7 +319,8 @@ impl Check<'_> {
             self.built.places.push(Place { id: target.id.clone(), law, credentials });
         }
         self.built.is_sourced &= !load.source.trim().is_empty();
-        let load = Load::of(load, name).map_err(|message| self.at(raw.referenced, &message))?;
+        let load = Load::of(load, name).and_then(|load| load.placed(model.settings.tiers.as_deref()));
+        let load = load.map_err(|message| self.at(raw.referenced, &message))?;
         self.built.loads.push(load);
         Ok(())
     }

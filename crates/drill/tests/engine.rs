@@ -150,6 +150,18 @@ fn the_deadline_ends_what_nobody_answers() {
 }
 
 #[test]
+fn the_label_of_a_load_is_the_tier_of_its_requests() {
+    let tiers =
+        "targets: [{ target: a/m, tier: low }, { target: b/m, tier: high }], tiers: [{ name: low }, { name: high }],";
+    let base = BASE.replace("targets: [a/m, b/m],", tiers);
+    let labelled = |tier: &str| base.replace("rate: 10,", &format!("rate: 10, labels: {{ tier: {tier} }},"));
+    meets(&labelled("low"), "[]", &["served(a/m) >= 100%"]);
+    meets(&labelled("high"), "[]", &["served(b/m) >= 100%"]);
+    let error = load(&(labelled("best") + "expect: []\n")).err().unwrap();
+    assert!(error.contains("there is no tier `best`: known are low, high"), "{error}");
+}
+
+#[test]
 fn a_bar_that_is_missed_is_said_with_its_figure() {
     let report = drill(BASE, "[{ at: 0s, target: '*', fault: 500 }]", &["client_errors <= 0.1%", "requests >= 1"]);
     let text = report.to_string();

@@ -6,7 +6,7 @@ use drill::{NamedText, Over, Report, Scenario};
 use std::path::{Path, PathBuf};
 
 /// A number of a recipe, as it is written, and with its value doubled or halved: the drill then fails.
-const NUMBERS: [(&str, &str, &str); 43] = [
+const NUMBERS: [(&str, &str, &str); 46] = [
     ("three-failures-then-rest", "consecutive: 3", "consecutive: 6"),
     ("three-failures-then-rest", " rest: 120s", " rest: 60s"),
     ("three-failures-then-rest", "max_rest: 120s", "max_rest: 60s"),
@@ -24,6 +24,9 @@ const NUMBERS: [(&str, &str, &str); 43] = [
     ("reintroduce-at-one-percent", "ramp: 10m", "ramp: 5m"),
     ("nightly-bulk", "max_wait: 2s", "max_wait: 4s"),
     ("nearest-region-first", "connect: 1s", "connect: 2s"),
+    ("regional-primary", "connect: 1s", "connect: 2s"),
+    ("quality-tiers", "from: 1000", "from: 2000"),
+    ("quality-tiers", "from: 4000", "from: 8000"),
     ("429-on-a-fifth-demotes", "duration(\"5m\")) > 0.20", "duration(\"5m\")) > 0.40"),
     ("429-on-a-fifth-demotes", "duration(\"5m", "duration(\"150s"),
     ("429-on-a-fifth-demotes", "min_samples: 20", "min_samples: 40"),
@@ -88,7 +91,7 @@ fn drill(name: &str, seeds: usize, alter: impl Fn(&str) -> String) -> (Scenario,
 #[test]
 fn every_recipe_passes_its_drill_and_says_where_its_figures_come_from() {
     let names = names();
-    assert!(names.len() >= 15, "{names:?}");
+    assert!(names.len() >= 17, "{names:?}");
     let mut missed = Vec::new();
     for name in names {
         let (scenario, report) = drill(&name, SEEDS, str::to_owned);
