@@ -12,6 +12,7 @@ mod event;
 mod fault;
 mod instant;
 mod limit;
+mod priority;
 mod request;
 mod secret;
 mod usage;
@@ -23,6 +24,7 @@ pub use event::{Event, Tag};
 pub use fault::{Fault, FaultClass, Origin, Phase, Scope};
 pub use instant::Instant;
 pub use limit::{LimitKind, LimitReading, Load};
+pub use priority::Priority;
 pub use request::{
     CacheHint, Continues, Document, Effort, Media, MediaSource, Message, OutputFormat, Part, ProviderBound, Reasoning,
     ReasoningRequest, Request, Role, SafetySetting, Sampling, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,

@@ -7,6 +7,7 @@ mod error;
 mod listed;
 mod load;
 mod nested;
+mod overload;
 mod price;
 mod probes;
 mod quality;
@@ -22,7 +23,7 @@ mod units;
 pub use error::ConfigError;
 pub use load::{DEFAULT_LISTEN, Environment, Loader};
 pub use raw::Raw;
-pub use reuse::{Coalesce, Priority, QueueRules, Reuse, ReuseLimits, WhenExhausted};
+pub use reuse::{Coalesce, QueueRules, Reuse, ReuseLimits, WhenExhausted};
 pub use snapshot::{CallerKey, Injection, Limits, Snapshot, UnknownModel};
 pub use units::Span;
 

@@ -1,6 +1,7 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
+use crate::overload;
 use crate::price::{self, RawGuards};
 use crate::probes;
 use crate::quality;
@@ -115,6 +116,7 @@ impl Build<'_> {
             drain_accept: raw.drain_accept.map_or(Duration::from_secs(5), |s| s.0),
             reuse_limits: reuse::limits(raw.cache, raw.idempotency),
             direct_reuse: self.direct_reuse(raw.coalesce, raw.queue)?,
+            door: raw.overload.map(overload::door).transpose().map_err(|wrong| self.at(&["overload"], &wrong))?,
             health: self.loader.health.clone(),
             ledger: self.loader.ledger.clone(),
             breaker: breaker(&raw.health),
@@ -312,6 +314,10 @@ impl Build<'_> {
             self.at(&path, &message)
         })?;
         snapshot.add(name, settings, self.reuse(name, raw, defaults)?, listed);
+        if let Some(overload) = raw.overload {
+            let door = overload::door(overload).map_err(|wrong| self.at(&["models", name, "overload"], &wrong))?;
+            snapshot.doors.insert(name.to_owned(), door);
+        }
         Ok(())
     }
 

@@ -2,15 +2,17 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::overload::{RawOverload, priority_schema};
 use crate::price::{RawMaxPrice, RawSpend};
 use crate::probes::RawProbes;
 use crate::quality::{RawChecks, RawEvaluate};
-use crate::reuse::{Priority, RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
+use crate::reuse::{RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::rulebook::RawRule;
 use crate::sessions::RawSessions;
 use crate::strategy::{RawQuality, RawStrategy};
 use crate::tiers::RawTier;
 use crate::units::{Size, Span};
+use canon::Priority;
 use catalog::{Prices, Ratio, RawProvider};
 use routing::tier::Scorer;
 use routing::{Across, Hold, RescueMode};
@@ -49,6 +51,8 @@ pub struct Raw {
     pub coalesce: Option<RawCoalesce>,
     /// The queues of models whose `when_exhausted` lists `queue`.
     pub queue: RawQueue,
+    /// How many exchanges the gateway has in flight at once, and who waits; no limit by default. See docs/OVERLOAD.md.
+    pub overload: Option<RawOverload>,
     /// The same request sent twice under one `Idempotency-Key`.
     pub idempotency: RawIdempotency,
     /// How long streams may go on after SIGTERM.
@@ -110,6 +114,8 @@ pub struct RawModel {
     pub when_exhausted: Option<Vec<RawWhenExhausted>>,
     /// The queue of this model.
     pub queue: RawQueue,
+    /// How many exchanges of this model are in flight at once, and who waits; no limit by default.
+    pub overload: Option<RawOverload>,
 }
 
 /// Stop on more faults than usual, or not.
@@ -335,6 +341,7 @@ pub struct RawKey {
     pub models: Vec<String>,
     /// Who is served first when requests wait; the header `x-mainstay-priority` can lower it.
     #[serde(default)]
+    #[schemars(schema_with = "priority_schema")]
     pub priority: Priority,
 }
 

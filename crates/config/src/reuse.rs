@@ -69,19 +69,6 @@ pub struct RawIdempotency {
     pub memory: Option<Size>,
 }
 
-/// Who is served first when requests wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    /// After all others.
-    Low,
-    /// In the order of deadlines.
-    #[default]
-    Normal,
-    /// Before all others.
-    High,
-}
-
 /// Which identical requests in flight share one upstream call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Coalesce {

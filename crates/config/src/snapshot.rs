@@ -1,11 +1,11 @@
 //! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
 
 use crate::probes;
-use crate::reuse::{Priority, Reuse, ReuseLimits};
-use canon::Secret;
+use crate::reuse::{Reuse, ReuseLimits, WhenExhausted};
+use canon::{Priority, Secret};
 use catalog::Provider;
 use dialect::profile::Profile;
-use health::{BreakerSettings, CredentialHealth, Health, ProviderHealth};
+use health::{BreakerSettings, CredentialHealth, DoorSettings, Health, ProviderHealth};
 use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
 use rules::{RuleSet, Tally};
 use signals::Probing;
@@ -36,6 +36,10 @@ pub struct Snapshot {
     pub injections: BTreeMap<String, Injection>,
     /// Bounds of what is kept to be used again.
     pub reuse_limits: ReuseLimits,
+    /// How many exchanges may be in flight at once in all; `None` = as many as come.
+    pub door: Option<DoorSettings>,
+    /// The same of single models, by name.
+    pub doors: BTreeMap<String, DoorSettings>,
     reuse: BTreeMap<String, Arc<Reuse>>,
     direct_reuse: Arc<Reuse>,
     models: BTreeMap<String, Arc<Model>>,
@@ -60,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) drain: Duration,
     pub(crate) drain_accept: Duration,
     pub(crate) reuse_limits: ReuseLimits,
+    pub(crate) door: Option<DoorSettings>,
     pub(crate) direct_reuse: Reuse,
     pub(crate) health: Arc<Health>,
     pub(crate) ledger: Arc<Ledger>,
@@ -211,6 +216,8 @@ impl Snapshot {
             drain_accept: parts.drain_accept,
             injections: BTreeMap::new(),
             reuse_limits: parts.reuse_limits,
+            door: parts.door,
+            doors: BTreeMap::new(),
             reuse: BTreeMap::new(),
             direct_reuse: Arc::new(parts.direct_reuse),
             models: BTreeMap::new(),
@@ -269,6 +276,13 @@ impl Snapshot {
     /// What the model of a name does with answers; `provider/model` has what stands at the top of the file.
     pub fn reuse(&self, model: &str) -> &Arc<Reuse> {
         self.reuse.get(model).unwrap_or(&self.direct_reuse)
+    }
+
+    /// Whether requests for the model of a name may wait for each other, so that somebody goes by their priority.
+    pub fn goes_by_priority(&self, model: &str) -> bool {
+        self.door.is_some()
+            || self.doors.contains_key(model)
+            || self.reuse(model).when_exhausted.contains(&WhenExhausted::Queue)
     }
 
     /// The configured providers, by name.

@@ -78,7 +78,7 @@ mod tests {
             name: "bot".to_owned(),
             hash: Sha256::digest(b"sk-bot").into(),
             models: vec!["chat".to_owned()],
-            priority: config::Priority::default(),
+            priority: canon::Priority::default(),
         }]
     }
 

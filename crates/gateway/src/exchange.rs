@@ -6,14 +6,16 @@
 //! a new request does not overtake them.
 
 use crate::delayed::{self, Company, IsWaiting};
+use crate::door::Seats;
 use crate::drive::{self, Driven};
-use crate::pipeline::{Admitted, Planned};
+use crate::pipeline::{Admitted, Planned, wants_trace};
 use crate::queue::{Queue, Waited, Waiter};
 use crate::respond::{self, GatewayBody};
-use crate::settle::{Earlier, Watch};
+use crate::settle::{self, Earlier, Watch};
 use crate::{Current, Shared};
 use canon::{CallerError, DialectName, FaultClass, Instant};
 use config::{Reuse, WhenExhausted};
+use health::Asker;
 use http::Response;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,14 +45,24 @@ pub(crate) struct Exchanging {
     pub cache: &'static str,
     /// Where a stale answer would be; `None` = the caller takes none, or none is kept.
     pub stale: Option<Key>,
+    /// Its places behind the doors it has passed.
+    pub seats: Option<Arc<Seats>>,
 }
 
 impl Exchanging {
     /// Runs it. Never fails: whatever happens becomes a response in the caller's dialect.
-    pub(crate) async fn run(self) -> Response<GatewayBody> {
+    pub(crate) async fn run(mut self) -> Response<GatewayBody> {
+        let mut earlier = Earlier::default();
+        if self.current.doors.is_any() {
+            match self.pass_the_doors().await {
+                Ok(waited) => earlier.queued = waited,
+                Err(error) => return self.turned_away(&error),
+            }
+        }
         let rules = self.current.snapshot.reuse(&self.admitted.model.name).clone();
         if rules.when_exhausted.is_empty() {
-            let planned = self.plan(Earlier::default(), self.admitted.started);
+            let now = if earlier.queued.is_zero() { self.admitted.started } else { self.now() };
+            let planned = self.plan(earlier, now);
             return match self.drive(planned).await {
                 Driven::Answered(response) | Driven::GaveUp { response, .. } => response,
             };
@@ -71,7 +83,7 @@ impl Exchanging {
             exchange: self,
             rules,
             queue,
-            earlier: Earlier::default(),
+            earlier,
             healthy_failures: 0,
             waiting: waiting.clone(),
         };
@@ -82,11 +94,38 @@ impl Exchanging {
         }
     }
 
+    /// Takes its places behind the doors; says how long that took.
+    async fn pass_the_doors(&mut self) -> Result<Duration, CallerError> {
+        let began = self.now();
+        let Admitted { inquiry, model, started, priority, .. } = &self.admitted;
+        let asker = Asker { priority: *priority, deadline: drive::deadline(inquiry, model, *started) };
+        self.seats = self.current.doors.pass(&model.name, asker, self.shared.clock).await?;
+        Ok(self.now().saturating_since(began))
+    }
+
+    /// The answer to one who is not let in.
+    fn turned_away(&self, error: &CallerError) -> Response<GatewayBody> {
+        let Admitted { inquiry, model, caller, request_id, .. } = &self.admitted;
+        tracing::warn!(
+            request_id = &**request_id,
+            model = &*model.name,
+            caller = caller.as_deref(),
+            status = error.status,
+            "not answered: overloaded"
+        );
+        let mut response = respond::error(inquiry.dialect, error);
+        if wants_trace(&inquiry.headers) {
+            respond::tell(&mut response, &settle::story_of_refusal(request_id));
+        }
+        response
+    }
+
     fn plan(&self, earlier: Earlier, now: Instant) -> Planned {
         let seed = self.seed.wrapping_add(earlier.attempts.len() as u64);
         let mut planned = self.admitted.clone().plan(earlier, now, seed);
         planned.settlement.watch.clone_from(&self.watch);
         planned.settlement.cache = self.cache;
+        planned.settlement.seats.clone_from(&self.seats);
         planned
     }
 

@@ -21,6 +21,7 @@ mod attempt;
 mod auth;
 mod body;
 mod delayed;
+mod door;
 mod drive;
 mod exchange;
 mod inquiry;
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) kept: reuse::Kept,
     pub(crate) queues: queue::Queues,
+    pub(crate) doors: Arc<door::DoorRegister>,
 }
 
 /// The configuration in force, with what is derived from it once.
@@ -90,13 +92,20 @@ pub(crate) struct Current {
     /// Transports that break calls on purpose, by target id.
     injectors: HashMap<String, Arc<dyn Transport>>,
     transport: Arc<dyn Transport>,
+    /// What requests pass before they are planned.
+    pub(crate) doors: door::Doors,
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>) -> Result<Self, String> {
+    fn new(
+        snapshot: Arc<Snapshot>,
+        transport: Arc<dyn Transport>,
+        register: &door::DoorRegister,
+    ) -> Result<Self, String> {
         let endpoints = endpoints(&snapshot)?;
         let injectors = injectors(&snapshot, &transport)?;
-        Ok(Self { snapshot, endpoints, injectors, transport })
+        let doors = door::Doors::of(&snapshot, register);
+        Ok(Self { snapshot, endpoints, injectors, transport, doors })
     }
 
     /// The way out for a target.
@@ -172,16 +181,20 @@ impl Gateway {
     /// Names the provider whose base URL cannot be used.
     pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
         let budget = ByteBudget::new(memory::default_limit());
+        let doors = Arc::<door::DoorRegister>::default();
+        let kept = reuse::Kept::new(&snapshot.reuse_limits);
+        let current = Current::new(snapshot, transport.clone(), &doors)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 clock: Clock::start(),
                 transcripts: budget.part(budget.limit() / TRANSCRIPT_SHARE),
                 budget,
                 drain: Drain::new(),
-                kept: reuse::Kept::new(&snapshot.reuse_limits),
+                kept,
                 queues: queue::Queues::default(),
+                doors,
             }),
-            current: ArcSwap::from_pointee(Current::new(snapshot, transport.clone())?),
+            current: ArcSwap::from_pointee(current),
             transport,
             readers: readers::Readers::default(),
             signals: signals::Signals::new(seed),
@@ -200,6 +213,7 @@ impl Gateway {
             drain: self.shared.drain.clone(),
             kept: reuse::Kept::new(&self.snapshot().reuse_limits),
             queues: queue::Queues::default(),
+            doors: self.shared.doors.clone(),
         };
         Self { shared: Arc::new(shared), ..self }
     }
@@ -214,7 +228,7 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        let new = Arc::new(Current::new(snapshot, self.transport.clone())?);
+        let new = Arc::new(Current::new(snapshot, self.transport.clone(), &self.shared.doors)?);
         self.shared.kept.configure(&new.snapshot.reuse_limits);
         new.snapshot.take_over(&self.snapshot());
         let old = self.current.swap(new.clone());

@@ -12,13 +12,13 @@ use crate::surface::{self, Route};
 use crate::witness::{Keeper, Witness};
 use crate::{Current, Gateway, auth, body, clock, linger, models, reuse, session, tier};
 use bytes::{Bytes, BytesMut};
-use canon::{CallerError, DialectName, Instant};
-use config::{CallerKey, Priority, Snapshot};
+use canon::{CallerError, DialectName, Instant, Priority};
+use config::{CallerKey, Snapshot};
 use dialect::{PathFacts, StreamShape, scan};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
-use routing::{Model, Plan};
+use routing::{Labels, Model, Plan};
 use std::sync::Arc;
 
 /// A request whose head was read.
@@ -208,7 +208,7 @@ impl Gateway {
         inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
         Ok(Admitted {
-            priority: priority(key, &inquiry.headers),
+            priority: priority(key, snapshot, &model, &inquiry),
             inquiry: Arc::new(inquiry),
             model,
             caller: key.map(|k| Arc::from(k.name.as_str())),
@@ -269,19 +269,19 @@ pub(crate) fn wants_trace(headers: &HeaderMap) -> bool {
     headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true")
 }
 
-/// Who is served first: what the key says, or what the caller says of a request that may wait longer than that.
-fn priority(key: Option<&CallerKey>, headers: &HeaderMap) -> Priority {
-    let asked = match headers.get("x-mainstay-priority").map(HeaderValue::as_bytes) {
-        Some(b"low") => Some(Priority::Low),
-        Some(b"normal") => Some(Priority::Normal),
-        Some(b"high") => Some(Priority::High),
-        _ => None,
-    };
-    match (key, asked) {
-        (Some(key), Some(asked)) => key.priority.min(asked),
-        (Some(key), None) => key.priority,
-        (None, asked) => asked.unwrap_or_default(),
+/// Who is served first where requests wait: what the key says, or what the caller says of a request that may wait longer
+/// than that, in a header or a label. Read only where somebody goes by it.
+fn priority(key: Option<&CallerKey>, snapshot: &Snapshot, model: &Model, inquiry: &Inquiry) -> Priority {
+    if !snapshot.goes_by_priority(&model.name) {
+        return Priority::default();
     }
+    let header = inquiry.headers.get("x-mainstay-priority").and_then(|word| Priority::parse(word.to_str().ok()?));
+    let label = || {
+        let labelled = inquiry.scan.fields.iter().any(|field| field.key == "metadata");
+        let labels = labelled.then(|| Labels::read(&inquiry.scan, &inquiry.body, None))?;
+        Priority::parse(labels.label("priority")?)
+    };
+    Priority::of(key.map(|key| key.priority), header.or_else(label))
 }
 
 impl Admitted {
@@ -312,6 +312,7 @@ impl Admitted {
             cache: respond::NONE,
             watch: None,
             witness: self.witness.clone(),
+            seats: None,
         };
         let shape = self.shape();
         let Self { inquiry, model, held, .. } = self;

@@ -1,5 +1,6 @@
 //! What is written down when an exchange is over: the log line and, when the caller asked, the trace.
 
+use crate::door::Seats;
 use crate::quality::Record;
 use crate::stream::Facts;
 use crate::tier::Told;
@@ -38,6 +39,8 @@ pub(crate) struct Settlement {
     pub watch: Option<Watch>,
     /// Follows the exchange while a history is kept.
     pub witness: Option<Arc<Witness>>,
+    /// Its places behind the doors it has passed, held to its end.
+    pub seats: Option<Arc<Seats>>,
 }
 
 /// An exchange's past, when it has one.
@@ -45,7 +48,7 @@ pub(crate) struct Settlement {
 pub(crate) struct Earlier {
     /// What was tried.
     pub attempts: Vec<AttemptReport>,
-    /// How long it waited in the queue.
+    /// How long it waited, at the door and in the queue.
     pub queued: Duration,
 }
 

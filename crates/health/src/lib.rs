@@ -3,7 +3,8 @@
 //! [`Health`] is the process-wide register: get-or-create by stable ids, so that state survives a reload of the
 //! configuration. A [`TargetHealth`] holds the breaker, the baselines and the rank of one target, a [`CredentialHealth`]
 //! the parks of one credential and the mirrors of its limits, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
-//! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached.
+//! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached. A [`Door`] keeps more from coming in than
+//! a model, or the whole gateway, may have in flight.
 //!
 //! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. What every plan reads of a
 //! target that is well is read without a lock. The rest sits behind mutexes held for nanoseconds and never across
@@ -14,6 +15,7 @@ mod baseline;
 mod breaker;
 mod budget;
 mod credential;
+mod door;
 mod histogram;
 mod latency;
 mod lesson;
@@ -33,6 +35,7 @@ mod window;
 pub use breaker::{BreakerStanding, Refused, StartKind};
 pub use budget::RetryBudget;
 pub use credential::{CredentialHealth, ParkReason, Parked};
+pub use door::{Asker, Called, Door, DoorSettings, Entered, News, Ticket};
 pub use latency::{Quantiles, first_token_limit, idle_limit};
 pub use lesson::{Lesson, lesson};
 pub use limits::{LimitReservation, Limits};

@@ -4,8 +4,7 @@
 //! one of those before: one that failed a probe may be what fails it, and must not be the probe for ever.
 
 use super::pace::Pace;
-use canon::Instant;
-use config::Priority;
+use canon::{Instant, Priority};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,8 +9,7 @@ mod pace;
 
 use crate::clock::Clock;
 use crate::readers::lock;
-use canon::Instant;
-use config::Priority;
+use canon::{Instant, Priority};
 use health::BreakerStanding;
 use line::{Call, Capacity, Entered, Line, Place};
 use routing::{ExclusionReason, Plan};

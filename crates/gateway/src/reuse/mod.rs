@@ -90,8 +90,8 @@ pub(crate) async fn answer(
     let asked = if anything { Asking::read(&admitted, rules) } else { None };
     let Some(asking) = asked else {
         let (shared, current) = (shared.clone(), current.clone());
-        let (watch, cache, stale) = (None, respond::NONE, None);
-        return Exchanging { shared, current, admitted, seed, watch, cache, stale }.run().await;
+        let (watch, cache, stale, seats) = (None, respond::NONE, None, None);
+        return Exchanging { shared, current, admitted, seed, watch, cache, stale, seats }.run().await;
     };
     let word = asking.word();
     let reusing = Reusing { shared, current, admitted, seed, asking, id };
@@ -389,6 +389,7 @@ impl Reusing<'_> {
             watch: Some(watch.clone()),
             cache: self.asking.word(),
             stale: Some(self.asking.key).filter(|_| self.asking.takes_stale),
+            seats: None,
         };
         let purpose = Purpose {
             key: self.asking.key,
