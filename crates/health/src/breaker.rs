@@ -9,10 +9,11 @@
 //!    └───────────────────── 60 s of healthy growth of the share ─────────────────────┘
 //! ```
 //!
-//! Three signals trip it, because each misses what another sees: a run of hard faults (quick, blind to a target that
+//! Four signals trip it, because each misses what another sees: a run of hard faults (quick, blind to a target that
 //! fails every other call), a ratio the evidence is sure of (sees that, needs eight samples: of the window, or the
-//! latest ones, which a busy target's good past does not water down), and first-token timeouts (each costs its caller
-//! so much that two are enough). A call counts when it starts and is resolved by its first
+//! latest ones, which a busy target's good past does not water down), failures among the calls started lately that are
+//! a thousand times likelier of a bad target than of this one as it usually is (sees that before the answers of calls
+//! from before have all come), and first-token timeouts (each costs its caller so much that two are enough). A call counts when it starts and is resolved by its first
 //! token: counting at completion would delay protection by a whole answer.
 //!
 //! The rest doubles with every trip and every failed probe and loses one doubling per minute of healthy service; one
@@ -24,7 +25,7 @@
 //! A verdict belongs to the epoch its call started in: calls from before a trip say nothing about the target after it.
 
 use crate::BreakerSettings;
-use crate::window::{Latest, Window, wilson_lower_bound};
+use crate::window::{Latest, Started, Window, wilson_lower_bound};
 use canon::Instant;
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub enum BreakerStanding {
     HalfOpen {
         /// No probe is in flight.
         ready: bool,
+        /// A probe was answered: where nobody else serves, it is the best there is.
+        promising: bool,
     },
     /// Rests.
     Open {
@@ -125,6 +128,7 @@ pub(crate) struct Breaker {
     broken_run: u32,
     window: Window,
     latest_ends: Latest,
+    latest_starts: Started,
     /// The latest three started calls that have a verdict, and whether it was a first-token timeout.
     latest: [Option<(u64, bool)>; 3],
     doublings: u32,
@@ -148,6 +152,7 @@ impl Breaker {
             run: 0,
             broken_run: 0,
             latest_ends: Latest::default(),
+            latest_starts: Started::default(),
             latest: [None; 3],
             doublings: 0,
             rested: Duration::ZERO,
@@ -171,7 +176,9 @@ impl Breaker {
         match self.state {
             State::Closed => BreakerStanding::Closed,
             State::Open { until } => BreakerStanding::Open { until },
-            State::HalfOpen { probe, .. } => BreakerStanding::HalfOpen { ready: probe.is_none() },
+            State::HalfOpen { successes, probe } => {
+                BreakerStanding::HalfOpen { ready: probe.is_none(), promising: successes > 0 }
+            }
             State::Ramping { grown, .. } => {
                 let length = self.settings.ramp.as_secs_f64().max(f64::MIN_POSITIVE);
                 let share = (grown.as_secs_f64() / length).clamp(self.settings.ramp_start.clamp(0.0, 1.0), 1.0);
@@ -205,6 +212,7 @@ impl Breaker {
             (State::Open { until }, StartKind::Live | StartKind::Probe) => return Err(Refused::Open { until: *until }),
         };
         self.started = sequence;
+        self.latest_starts.push(sequence, now);
         Ok(Ticket { sequence, epoch: self.epoch, kind })
     }
 
@@ -248,6 +256,7 @@ impl Breaker {
         }
         self.window.failure(now);
         self.latest_ends.push(true, now);
+        self.latest_starts.failed(ticket.sequence);
         if let Some(at) = first_token {
             self.window.retract_success(at);
             self.broken_run += 1;
@@ -258,7 +267,10 @@ impl Breaker {
         match self.state {
             State::Closed if self.must_trip(now) => self.open(true, now),
             State::Ramping { .. } => self.open(true, now),
-            State::HalfOpen { .. } if ticket.kind == StartKind::Probe => self.open(false, now),
+            // What one answer made look better is worse again, whoever finds out.
+            State::HalfOpen { successes, .. } if ticket.kind == StartKind::Probe || successes > 0 => {
+                self.open(false, now);
+            }
             State::Closed | State::HalfOpen { .. } | State::Open { .. } => {}
         }
     }
@@ -266,21 +278,22 @@ impl Breaker {
     /// The call ended without a verdict on the target.
     pub(crate) fn released(&mut self, ticket: Ticket) {
         self.free_slot(ticket);
+        if ticket.epoch == self.epoch {
+            self.latest_starts.void(ticket.sequence);
+        }
     }
 
     fn must_trip(&self, now: Instant) -> bool {
+        let &BreakerSettings { consecutive, min_samples, failure_ratio, .. } = &self.settings;
         let (failures, samples) = self.window.counts(now);
         let silent = self.latest.iter().flatten().filter(|(_, silent)| *silent).count();
-        self.run >= self.settings.consecutive
-            || self.broken_run >= self.settings.consecutive
+        let oldest = now - self.settings.window;
+        self.run >= consecutive
+            || self.broken_run >= consecutive
             || silent >= self.settings.first_token_timeouts as usize
-            || (samples >= self.settings.min_samples
-                && wilson_lower_bound(failures, samples) > self.settings.failure_ratio)
-            || self.latest_ends.fail_too_often(
-                self.settings.min_samples,
-                self.settings.failure_ratio,
-                now - self.settings.window,
-            )
+            || (samples >= min_samples && wilson_lower_bound(failures, samples) > failure_ratio)
+            || self.latest_ends.fail_too_often(min_samples, failure_ratio, oldest)
+            || self.latest_starts.fail_too_often(consecutive, failure_ratio, oldest)
     }
 
     /// Opens; `trip` says whether that is a new outage rather than a failed probe of the same one.
@@ -302,6 +315,7 @@ impl Breaker {
         self.broken_run = 0;
         self.latest = [None; 3];
         self.latest_ends = Latest::default();
+        self.latest_starts.clear();
         self.window.clear();
     }
 

@@ -24,6 +24,13 @@ pub fn wilson_lower_bound(failures: u32, samples: u32) -> f64 {
     ((centre - spread) / (1.0 + z2 / n)).max(0.0)
 }
 
+/// The logarithm of how much likelier one explanation has to be than the other: a thousand to one.
+const SURE: f64 = 7.0;
+/// How many times the ratio that trips a target must fail which is told from its usual self by few calls.
+const MUCH_WORSE: f64 = 1.6;
+/// Some calls go well at any target.
+const SURELY_BAD: f64 = 0.95;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     /// Which slice of the time line it counts; a stale number means that it is empty.
@@ -125,6 +132,121 @@ impl Latest {
     }
 }
 
+/// The latest twenty calls in the order of their starts.
+///
+/// Failures are often told sooner than successes, so the latest to end are mostly calls from before a target became bad.
+/// Here a call that is still waited for counts as one that goes well.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Started {
+    calls: [Option<StartedCall>; Self::MOST],
+    next: usize,
+    usual: UsualFailures,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StartedCall {
+    sequence: u64,
+    at: Instant,
+    end: CallEnd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CallEnd {
+    Failed,
+    /// It says nothing of the target.
+    Void,
+    /// It went well, or may yet.
+    WellOrOpen,
+}
+
+impl Started {
+    const MOST: usize = 20;
+
+    /// The call that is the twenty-first now becomes part of what is usual.
+    pub(crate) fn push(&mut self, sequence: u64, now: Instant) {
+        if let Some(call) = self.calls.get_mut(self.next) {
+            match call.replace(StartedCall { sequence, at: now, end: CallEnd::WellOrOpen }).map(|it| it.end) {
+                Some(CallEnd::Failed) => self.usual.note(true),
+                Some(CallEnd::WellOrOpen) => self.usual.note(false),
+                Some(CallEnd::Void) | None => {}
+            }
+        }
+        self.next = (self.next + 1) % Self::MOST;
+    }
+
+    /// Forgets the latest calls, and not what is usual.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { usual: self.usual, ..Self::default() };
+    }
+
+    pub(crate) fn failed(&mut self, sequence: u64) {
+        self.ended(sequence, CallEnd::Failed);
+    }
+
+    pub(crate) fn void(&mut self, sequence: u64) {
+        self.ended(sequence, CallEnd::Void);
+    }
+
+    fn ended(&mut self, sequence: u64, end: CallEnd) {
+        if let Some(call) = self.calls.iter_mut().flatten().find(|call| call.sequence == sequence) {
+            call.end = end;
+        }
+    }
+
+    /// Whether each of so many in a row failed, or so many of those since `oldest` that a target which fails much more
+    /// than a share of `ratio` is likelier by far than this one as it usually is; reckoned back from the latest that
+    /// failed.
+    pub(crate) fn fail_too_often(&self, run: u32, ratio: f64, oldest: Instant) -> bool {
+        let usual = self.usual.share();
+        let bad = (MUCH_WORSE * ratio).max(2.0 * usual).min(SURELY_BAD);
+        let (for_bad, for_usual) = ((bad / usual).ln(), ((1.0 - bad) / (1.0 - usual)).ln());
+        let newest_first = (1..=Self::MOST).map(|back| self.calls.get((self.next + Self::MOST - back) % Self::MOST));
+        let ends = newest_first
+            .map_while(|call| call?.as_ref().filter(|call| call.at >= oldest))
+            .map(|call| call.end)
+            .filter(|end| *end != CallEnd::Void)
+            .skip_while(|end| *end != CallEnd::Failed);
+        let (mut in_a_row, mut all_failed, mut evidence) = (0, true, 0.0);
+        ends.into_iter().any(|end| {
+            let failed = end == CallEnd::Failed;
+            all_failed &= failed;
+            in_a_row += u32::from(all_failed);
+            evidence += if failed { for_bad } else { for_usual };
+            in_a_row >= run || evidence >= SURE
+        })
+    }
+}
+
+/// The share of a target's calls that fail, as it usually is: over some hundreds of calls.
+#[derive(Debug, Clone, Copy)]
+struct UsualFailures {
+    share: f64,
+    calls: f64,
+}
+
+impl Default for UsualFailures {
+    /// One in twenty, as if twenty calls had shown that.
+    fn default() -> Self {
+        Self { share: 0.05, calls: 20.0 }
+    }
+}
+
+impl UsualFailures {
+    const REMEMBERED: f64 = 500.0;
+    /// Nobody is so good that one failure proves anything, or so bad that none does.
+    const LEAST: f64 = 0.02;
+    const MOST: f64 = 0.2;
+
+    fn note(&mut self, failed: bool) {
+        self.calls = (self.calls + 1.0).min(Self::REMEMBERED);
+        self.share += (f64::from(u8::from(failed)) - self.share) / self.calls;
+    }
+
+    fn share(&self) -> f64 {
+        self.share.clamp(Self::LEAST, Self::MOST)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +294,85 @@ mod tests {
         let mut few = Latest::default();
         (0..7).for_each(|_| few.push(true, at(1.0)));
         assert!(!trips(few), "seven say nothing yet");
+    }
+
+    /// After `past` calls, of which one in `in_all` failed.
+    fn usually(past: u64, in_all: u64) -> Started {
+        let mut started = Started::default();
+        for sequence in 1..=past {
+            started.push(sequence, at(0.0));
+            if sequence % in_all == 0 {
+                started.failed(sequence);
+            }
+        }
+        // Those that follow push the past out of what is latest.
+        (past + 1..=past + 20).for_each(|sequence| started.push(sequence, at(1.0)));
+        started
+    }
+
+    #[test]
+    fn calls_that_are_waited_for_go_well_until_they_do_not() {
+        let mut started = Started::default();
+        (1..=8).for_each(|sequence| started.push(sequence, at(1.0)));
+        let trips = |started: &Started, oldest: f64| started.fail_too_often(5, 0.25, at(oldest));
+        for sequence in [2, 4, 6] {
+            started.failed(sequence);
+            assert!(!trips(&started, 1.0), "three of six may be chance");
+        }
+        started.failed(8);
+        assert!(!trips(&started, 1.0), "and four of seven");
+        started.void(7);
+        assert!(trips(&started, 1.0), "four of six are none, and one of the others says nothing");
+        assert!(!trips(&started, 2.0), "too long ago");
+        (9..=12).for_each(|sequence| started.push(sequence, at(2.0)));
+        assert!(trips(&started, 1.0), "those after the latest failure are not asked");
+    }
+
+    #[test]
+    fn the_better_a_target_usually_is_the_sooner_it_is_seen_to_be_bad() {
+        let needed = |in_all: u64| {
+            let mut started = usually(5_000, in_all);
+            let mut failures = 0;
+            (5_001..=5_020).rev().step_by(2).find_map(|sequence| {
+                started.failed(sequence);
+                failures += 1;
+                started.fail_too_often(20, 0.25, at(1.0)).then_some(failures)
+            })
+        };
+        assert_eq!(needed(1_000), Some(3));
+        assert_eq!(needed(20), Some(5));
+        assert_eq!(needed(10), Some(7));
+        assert_eq!(needed(4), None);
+    }
+
+    #[test]
+    fn the_latest_calls_are_not_yet_usual_and_an_outage_of_some_calls_does_not_become_it() {
+        let share = |started: &Started| started.usual.share();
+        let mut started = usually(100, 1_000);
+        assert!((share(&started) - 0.02).abs() < 1e-9);
+        (101..=120).for_each(|sequence| started.failed(sequence));
+        assert!((share(&started) - 0.02).abs() < 1e-9, "they are judged, and by what was before");
+        let outage = started;
+        (121..=140).for_each(|sequence| started.push(sequence, at(2.0)));
+        assert!(share(&started) > 0.1, "young as it is");
+        let mut cleared = outage;
+        cleared.clear();
+        (121..=140).for_each(|sequence| cleared.push(sequence, at(2.0)));
+        assert!((share(&cleared) - 0.02).abs() < 1e-9, "what opened a breaker is no part of it");
+        assert!((share(&usually(5_000, 10)) - 0.1).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_run_is_one_of_calls_started_one_after_another() {
+        let mut started = usually(5_000, 3);
+        let trips = |started: &Started| started.fail_too_often(5, 0.25, at(1.0));
+        for sequence in [5_016, 5_017, 5_019, 5_020] {
+            started.failed(sequence);
+        }
+        assert!(!trips(&started), "one between them is waited for");
+        started.void(5_018);
+        started.failed(5_015);
+        assert!(trips(&started));
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn rests_double_to_their_cap_with_equal_jitter() {
             assert!((rest / 2.0..=rest + 1e-6).contains(&got), "rest {rest}: {got}");
             seen_spread |= got < rest * 0.6;
             now = until;
-            assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+            assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true, promising: false });
             fail(&target, FaultClass::ServerError, now);
             until = rest_ends(&target, now);
         }
@@ -184,10 +184,42 @@ fn half_open_takes_one_probe_at_a_time_and_two_first_tokens() {
     assert_eq!(target.start(StartKind::Probe, at(now)).unwrap_err(), Refused::HalfOpen);
     assert_eq!(target.start(StartKind::Live, at(now)).unwrap_err(), Refused::HalfOpen);
     probe.first_token(at(now + 1.0));
-    assert_eq!(breaker(&target, now + 1.0), BreakerStanding::HalfOpen { ready: true });
+    assert_eq!(breaker(&target, now + 1.0), BreakerStanding::HalfOpen { ready: true, promising: true });
     succeed(&target, now + 2.0);
     assert_eq!(breaker(&target, now + 2.0), BreakerStanding::Ramping { share: 0.05 });
     probe.succeeded(at(now + 3.0));
+}
+
+#[test]
+fn what_one_answer_made_look_better_rests_again_whoever_finds_it_failing() {
+    let target = target(1);
+    let now = trip(&target, 0.0);
+    let panics = |now: f64| target.start(StartKind::Panic, at(now)).unwrap();
+    let (_probe, trickle) = (start(&target, now), panics(now));
+    trickle.failed(&fault(FaultClass::ServerError), at(now));
+    assert!(!is_open(&target, now), "the probe decides");
+    panics(now).succeeded(at(now));
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: false, promising: true });
+    panics(now).failed(&fault(FaultClass::ServerError), at(now));
+    assert!(is_open(&target, now));
+}
+
+#[test]
+fn failures_that_are_told_sooner_than_answers_are_seen_through_the_answers_of_earlier_calls() {
+    let target = target(1);
+    let earlier: Vec<_> = (0..20).map(|_| start(&target, 0.0)).collect();
+    let mut waiting = Vec::new();
+    let mut earlier = earlier.into_iter();
+    for call in 0..8 {
+        assert!(!is_open(&target, 1.0), "{call}");
+        if call % 2 == 0 {
+            waiting.push(start(&target, 1.0));
+        } else {
+            fail(&target, FaultClass::ServerError, 1.0);
+        }
+        (0..2).for_each(|_| earlier.next().unwrap().succeeded(at(1.0)));
+    }
+    assert!(is_open(&target, 1.0), "four of the eight that were started since");
 }
 
 #[test]
@@ -198,9 +230,9 @@ fn a_probe_that_is_cancelled_or_limited_frees_its_slot_and_proves_nothing() {
     start(&target, now).cancelled();
     fail(&target, FaultClass::RateLimited, now);
     fail(&target, FaultClass::InvalidRequest, now);
-    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true, promising: false });
     succeed(&target, now);
-    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true, promising: true });
 }
 
 #[test]
@@ -266,7 +298,7 @@ fn a_verdict_from_before_the_trip_says_nothing_after_it() {
     let now = trip(&target, 1.0);
     early.first_token(at(now));
     late.failed(&fault(FaultClass::ServerError), at(now));
-    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true });
+    assert_eq!(breaker(&target, now), BreakerStanding::HalfOpen { ready: true, promising: false });
     succeed(&target, now);
     assert!(matches!(breaker(&target, now), BreakerStanding::HalfOpen { .. }), "one of two");
     early.succeeded(at(now));
@@ -277,7 +309,7 @@ fn a_call_let_through_by_panic_can_begin_the_recovery() {
     let target = target(1);
     trip(&target, 0.0);
     target.start(StartKind::Panic, at(0.1)).unwrap().succeeded(at(0.2));
-    assert_eq!(breaker(&target, 0.2), BreakerStanding::HalfOpen { ready: true });
+    assert_eq!(breaker(&target, 0.2), BreakerStanding::HalfOpen { ready: true, promising: true });
     succeed(&target, 0.3);
     assert!(matches!(breaker(&target, 0.3), BreakerStanding::Ramping { .. }));
 }
@@ -378,7 +410,7 @@ fn permits_balance_and_one_probe_is_in_flight_whatever_happens() {
                 }
             }
             assert_eq!(target.in_flight(), permits.len(), "seed {seed}");
-            if target.standing(now).breaker == (BreakerStanding::HalfOpen { ready: true }) {
+            if target.standing(now).breaker == (BreakerStanding::HalfOpen { ready: true, promising: false }) {
                 let probe = target.start(StartKind::Probe, now);
                 assert!(probe.is_ok(), "seed {seed}");
                 assert!(target.start(StartKind::Probe, now).is_err(), "seed {seed}");

@@ -57,11 +57,11 @@ pub(crate) fn unavailable(
     match standing.breaker {
         BreakerStanding::Off { until } => return Some(ExclusionReason::ModelMissing { until }),
         BreakerStanding::Open { until } => return Some(ExclusionReason::BreakerOpen { until }),
-        BreakerStanding::HalfOpen { ready: false } => return Some(ExclusionReason::ProbeInFlight),
-        BreakerStanding::HalfOpen { ready: true } if model.settings.probe == ProbeMode::Synthetic => {
+        BreakerStanding::HalfOpen { ready: false, .. } => return Some(ExclusionReason::ProbeInFlight),
+        BreakerStanding::HalfOpen { ready: true, .. } if model.settings.probe == ProbeMode::Synthetic => {
             return Some(ExclusionReason::AwaitsProbe);
         }
-        BreakerStanding::HalfOpen { ready: true } | BreakerStanding::Ramping { .. } | BreakerStanding::Closed => {}
+        BreakerStanding::HalfOpen { ready: true, .. } | BreakerStanding::Ramping { .. } | BreakerStanding::Closed => {}
     }
     match usable_credential(target, now) {
         Ok(_) => None,

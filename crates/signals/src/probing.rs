@@ -67,7 +67,7 @@ impl Probing {
             return false;
         }
         match seen.breaker {
-            BreakerStanding::HalfOpen { ready } => ready,
+            BreakerStanding::HalfOpen { ready, .. } => ready,
             BreakerStanding::Closed => self.idle.is_some_and(|idle| now.saturating_since(seen.last_call) >= idle),
             // Only a list can say that a missing model is back.
             BreakerStanding::Off { .. } => self.call == ProbeCall::ModelList,
@@ -104,8 +104,8 @@ mod tests {
         for call in [ProbeCall::ModelList, ProbeCall::Token] {
             let probing = probing(call, None);
             let due = |breaker| probing.is_due(&seen(breaker), at(100));
-            assert!(due(BreakerStanding::HalfOpen { ready: true }));
-            assert!(!due(BreakerStanding::HalfOpen { ready: false }), "somebody's call is in flight");
+            assert!(due(BreakerStanding::HalfOpen { ready: true, promising: false }));
+            assert!(!due(BreakerStanding::HalfOpen { ready: false, promising: false }), "somebody's call is in flight");
             assert!(!due(BreakerStanding::Open { until: at(101) }), "it rests");
             assert!(!due(BreakerStanding::Ramping { share: 0.1 }), "its callers ask");
             assert!(!due(BreakerStanding::Closed), "it is well");
@@ -116,7 +116,8 @@ mod tests {
     #[test]
     fn two_probes_are_never_nearer_than_the_interval() {
         let probing = probing(ProbeCall::Token, None);
-        let seen = Seen { last_probe: Some(at(100)), ..seen(BreakerStanding::HalfOpen { ready: true }) };
+        let seen =
+            Seen { last_probe: Some(at(100)), ..seen(BreakerStanding::HalfOpen { ready: true, promising: false }) };
         assert!(!probing.is_due(&seen, at(104)));
         assert!(probing.is_due(&seen, at(105)));
         assert_eq!(probing.most_a_day(), 17_280);

@@ -85,7 +85,11 @@ async fn a_list_of_models_never_closes_a_breaker_and_one_that_fails_keeps_it_ope
     let calls = world.primary.journal().len();
     pass(120).await;
     assert!(world.primary.journal().len() > calls + 20, "it is asked");
-    assert_eq!(standing(&world).breaker, BreakerStanding::HalfOpen { ready: true }, "and proves nothing of the model");
+    assert_eq!(
+        standing(&world).breaker,
+        BreakerStanding::HalfOpen { ready: true, promising: false },
+        "and proves nothing of the model"
+    );
     assert_eq!(world.gateway.probes()[0].cost.pico(), 0);
     world.break_primary("unavailable_503");
     pass(5).await;

@@ -194,8 +194,8 @@ impl Machine {
             return action;
         }
         if self.records.is_empty()
-            && let Some(track) = self.nearest_open(now)
-            && self.model.panic_gate.admit(now)
+            && let Some((track, is_promising)) = self.nearest_open(now)
+            && (is_promising || self.model.panic_gate.admit(now))
         {
             let order = Order { kind: StartKind::Panic, charge: Charge::Paid, ..Order::next(track) };
             if let Ok(start) = self.start(order, now) {
@@ -269,7 +269,7 @@ impl Machine {
         usable
             && match target.health.standing(now).breaker {
                 BreakerStanding::Closed | BreakerStanding::Ramping { .. } => true,
-                BreakerStanding::HalfOpen { ready } => ready && self.model.settings.probe != ProbeMode::Synthetic,
+                BreakerStanding::HalfOpen { ready, .. } => ready && self.model.settings.probe != ProbeMode::Synthetic,
                 BreakerStanding::Open { .. } | BreakerStanding::Off { .. } => false,
             }
     }
@@ -288,27 +288,29 @@ impl Machine {
         })
     }
 
-    /// The open target whose rest ends first.
-    fn nearest_open(&mut self, now: Instant) -> Option<usize> {
+    /// The open target whose rest ends first, or one that has already answered a probe: that it is asked for a second
+    /// answer before it serves is a luxury for when others do.
+    fn nearest_open(&mut self, now: Instant) -> Option<(usize, bool)> {
         let capable = |index: &usize| self.plan.healthy_order.contains(index) && !self.plan.is_barred(*index);
-        let (_, nearest) = (0..self.model.targets.len())
+        let (is_unproven, _, nearest) = (0..self.model.targets.len())
             .filter(capable)
             .filter_map(|index| {
                 let target = self.model.targets.get(index)?;
                 usable_credential(target, now).ok()?;
                 match target.health.standing(now).breaker {
-                    BreakerStanding::Open { until } => Some((until, index)),
+                    BreakerStanding::Open { until } => Some((true, until, index)),
                     // A probe in flight is as near as can be, and one more call at a second's distance does no harm.
-                    BreakerStanding::HalfOpen { .. } => Some((now, index)),
+                    BreakerStanding::HalfOpen { promising, .. } => Some((!promising, now, index)),
                     BreakerStanding::Closed | BreakerStanding::Ramping { .. } | BreakerStanding::Off { .. } => None,
                 }
             })
             .min()?;
         let known = self.tracks.iter().position(|track| track.target == nearest);
-        known.or_else(|| {
+        let track = known.unwrap_or_else(|| {
             self.tracks.push(Track { closed: true, ..Track::new(nearest) });
-            Some(self.tracks.len() - 1)
-        })
+            self.tracks.len() - 1
+        });
+        Some((track, !is_unproven))
     }
 
     fn choose_credential(

@@ -156,6 +156,32 @@ fn a_healed_outage_is_noticed_within_the_panics_second() {
 }
 
 #[test]
+fn the_first_answer_after_a_full_outage_opens_its_target_to_everybody() {
+    let slow = || Outcome::Answer { first: 2.0, total: 7.0 };
+    let mut sim = Sim::new(Pool::of(3).build(), 1, |call| {
+        if between(&call, 10.0, 70.0) { Outcome::fails(FaultClass::Overloaded) } else { slow() }
+    });
+    steadily(&mut sim, 0.0, 90.0, 0.2);
+    let ended = sim.run();
+    let first = ended.iter().filter_map(|it| it.committed).find(|t| *t >= at(70.0)).unwrap();
+    let after: Vec<_> = (0_u32..).zip(&ended).filter(|(i, _)| at(f64::from(*i) * 0.2) > first).map(|it| it.1).collect();
+    assert!(after.len() > 50, "{}", after.len());
+    assert!(after.iter().all(|it| it.error.is_none()), "{:?}", after.iter().find(|it| it.error.is_some()));
+}
+
+#[test]
+fn an_answer_that_was_luck_lets_in_no_more_than_come_before_the_next_failure() {
+    let mut sim = Sim::new(Pool::of(1).build(), 1, |call| {
+        let lucky = call.at >= at(30.0) && call.at < at(30.6);
+        if between(&call, 10.0, 70.0) && !lucky { Outcome::fails(FaultClass::Overloaded) } else { Outcome::quick() }
+    });
+    steadily(&mut sim, 0.0, 70.0, 0.1);
+    sim.run();
+    let calls = sim.calls.iter().filter(|call| between(call, 31.0, 70.0)).count();
+    assert!((5..=45).contains(&calls), "one a second, and a probe now and then: {calls}");
+}
+
+#[test]
 fn a_healed_target_gets_its_share_back_slowly() {
     let mut pool = Pool::of(2);
     pool.settings.strategy = Strategy::Weighted;
