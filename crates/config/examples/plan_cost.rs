@@ -43,10 +43,17 @@ fn nanos_of_a_plan(model: &Model) -> f64 {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let guarded = ", max_price: 1, max_price_ratio: 2, spend: { limit: 1000, window: 1h }";
-    for strategy in ["priority", "weighted", "cheapest", "fastest", "balanced"] {
+    let auto = "auto\n    objectives: { first_token_p95: 2s, success: 99.9% }";
+    for strategy in ["priority", "weighted", "cheapest", "fastest", "balanced", auto] {
         let [plain, guards, nested] = [("", false), (guarded, false), ("", true)]
             .map(|(guards, nested)| model(strategy, guards, nested).map(|model| nanos_of_a_plan(&model)));
-        println!("{strategy}: {:.0} ns a plan, {:.0} with guards, {:.0} nested", plain?, guards?, nested?);
+        println!(
+            "{}: {:.0} ns a plan, {:.0} with guards, {:.0} nested",
+            strategy.lines().next().unwrap_or_default(),
+            plain?,
+            guards?,
+            nested?
+        );
     }
     Ok(())
 }

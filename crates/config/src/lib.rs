@@ -7,6 +7,7 @@ mod error;
 mod listed;
 mod load;
 mod nested;
+mod objectives;
 mod overload;
 mod price;
 mod probes;

@@ -1,6 +1,7 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
+use crate::objectives;
 use crate::overload;
 use crate::price::{self, RawGuards};
 use crate::probes;
@@ -279,8 +280,8 @@ impl Build<'_> {
         self.check_on(name, raw)?;
         let mut settings = ModelSettings {
             tiers: None,
-            strategy: strategy::strategy(raw.strategy)
-                .map_err(|message| self.at(&["models", name, "strategy"], &message))?,
+            strategy: strategy::strategy(raw.strategy, raw.objectives)
+                .map_err(|(key, message)| self.at(&["models", name, key], &message))?,
             min_quality: raw
                 .min_quality
                 .map(strategy::quality)
@@ -307,7 +308,12 @@ impl Build<'_> {
         };
         let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
         let guards = self.guards(&path, guards)?;
-        let listed = self.listed(snapshot, name, raw, guards)?;
+        let mut listed = self.listed(snapshot, name, raw, guards)?;
+        objectives::judge(settings.strategy, &mut listed).map_err(|target| {
+            let message =
+                "has `objectives` of its own, which are not those here: expected the same, or another strategy";
+            self.at(&["models", name, "targets", &target.to_string()], message)
+        })?;
         self.check_quality(name, raw, &settings, &listed.targets)?;
         settings.tiers = tiers::tiers(raw, &listed).map_err(|(place, message)| {
             let path: Vec<&str> = path.iter().copied().chain(place.iter().map(String::as_str)).collect();

@@ -2,6 +2,7 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::objectives::RawObjectives;
 use crate::overload::{RawOverload, priority_schema};
 use crate::price::{RawMaxPrice, RawSpend};
 use crate::probes::RawProbes;
@@ -65,8 +66,10 @@ pub struct Raw {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModel {
-    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`.
+    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`, `auto`.
     pub strategy: RawStrategy,
+    /// What `strategy: auto` asks of targets: the cheapest that is predicted to meet it comes first.
+    pub objectives: Option<RawObjectives>,
     /// What the model is for: chooses among the qualities its targets state by task.
     pub task: Option<String>,
     /// How good a target must be, from 0 to 1; a target of unknown quality is not good enough for any floor.

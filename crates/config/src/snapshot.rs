@@ -374,6 +374,7 @@ impl Snapshot {
             guards: Guards::default(),
             ledger: self.ledger.target(&id),
             tally: self.tallies.get(&id).cloned(),
+            judge: None,
             id,
             provider: pool.provider.clone(),
             model: model.to_owned(),

@@ -1,5 +1,6 @@
 //! In which order targets are tried, and how good they have to be: as it is written, and checked.
 
+use crate::objectives::{self, RawObjectives};
 use routing::{Balance, Quality, SpeedBy, Strategy};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +36,8 @@ pub enum StrategyName {
     Fastest,
     /// By price, speed, reliability and quality.
     Balanced,
+    /// By price, among those predicted to meet the model's `objectives`.
+    Auto,
 }
 
 /// A strategy with options: one of them.
@@ -83,7 +86,7 @@ impl<'de> Visitor<'de> for StrategyVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "priority, weighted, cheapest, fastest or balanced, or one of `fastest` and `balanced` with options",
+            "priority, weighted, cheapest, fastest, balanced or auto, or one of `fastest` and `balanced` with options",
         )
     }
 
@@ -139,15 +142,34 @@ impl<'de> Visitor<'de> for QualityVisitor {
     }
 }
 
+/// Which key of the model is wrong, and what is wrong with it.
+pub(crate) type Wrong = (&'static str, String);
+
 /// # Errors
 /// Says what is wrong with it.
-pub(crate) fn strategy(raw: RawStrategy) -> Result<Strategy, String> {
+pub(crate) fn strategy(raw: RawStrategy, objectives: Option<RawObjectives>) -> Result<Strategy, Wrong> {
+    match (raw, objectives) {
+        (RawStrategy::Name(StrategyName::Auto), Some(raw)) => {
+            objectives::objectives(raw).map(Strategy::Auto).map_err(|message| ("objectives", message))
+        }
+        (RawStrategy::Name(StrategyName::Auto), None) => {
+            Err(("strategy", "`auto` goes by `objectives`: expected them at the model".to_owned()))
+        }
+        (_, Some(_)) => {
+            Err(("objectives", "are what `strategy: auto` goes by: expected it, or none of them".to_owned()))
+        }
+        (raw, None) => without_objectives(raw).map_err(|message| ("strategy", message)),
+    }
+}
+
+fn without_objectives(raw: RawStrategy) -> Result<Strategy, String> {
     let full = match raw {
         RawStrategy::Unset | RawStrategy::Name(StrategyName::Priority) => return Ok(Strategy::Priority),
         RawStrategy::Name(StrategyName::Weighted) => return Ok(Strategy::Weighted),
         RawStrategy::Name(StrategyName::Cheapest) => return Ok(Strategy::Cheapest),
         RawStrategy::Name(StrategyName::Fastest) => return Ok(Strategy::Fastest(SpeedBy::default())),
         RawStrategy::Name(StrategyName::Balanced) => return Ok(Strategy::Balanced(Balance::default())),
+        RawStrategy::Name(StrategyName::Auto) => return Err("`auto` goes by `objectives`".to_owned()),
         RawStrategy::Full(full) => full,
     };
     match (full.fastest, full.balanced) {

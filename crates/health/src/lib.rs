@@ -44,7 +44,7 @@ pub use provider::ProviderHealth;
 pub use register::Health;
 pub use settings::BreakerSettings;
 pub use target::{Permit, Standing, TargetHealth};
-pub use window::wilson_lower_bound;
+pub use window::{lower_bound, wilson_lower_bound};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

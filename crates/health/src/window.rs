@@ -13,14 +13,19 @@ const Z_80: f64 = 1.281_551_565_544_8;
 /// The lower end of the 80 % Wilson interval of `failures` in `samples`: the ratio the evidence is sure to exceed.
 /// Zero without samples.
 pub fn wilson_lower_bound(failures: u32, samples: u32) -> f64 {
+    lower_bound(failures, samples, Z_80)
+}
+
+/// The same for another surety: `z` standard deviations to either side.
+pub fn lower_bound(failures: u32, samples: u32, z: f64) -> f64 {
     if samples == 0 {
         return 0.0;
     }
     let n = f64::from(samples);
     let p = f64::from(failures.min(samples)) / n;
-    let z2 = Z_80 * Z_80;
+    let z2 = z * z;
     let centre = p + z2 / (2.0 * n);
-    let spread = Z_80 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    let spread = z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     ((centre - spread) / (1.0 + z2 / n)).max(0.0)
 }
 

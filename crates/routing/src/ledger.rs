@@ -3,8 +3,9 @@
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 
+use crate::objectives::Judges;
 use crate::speed::{Speed, Usual};
-use crate::{Pins, Spending};
+use crate::{Judge, Objectives, Pins, Spending};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,11 +104,18 @@ pub struct TargetLedger {
     cached_per_mille: Mean,
     /// How quick it is beside others.
     pub(crate) speed: Speed,
+    /// Whether it meets what models ask of it.
+    pub(crate) judges: Judges,
     /// What it has cost lately.
     pub spending: Arc<Spending>,
 }
 
 impl TargetLedger {
+    /// Whether it meets these objectives is judged from now on, while somebody holds the judge.
+    pub fn judge(&self, objectives: Objectives) -> Arc<Judge> {
+        self.judges.of(objectives)
+    }
+
     /// So much of a prompt was read from the cache.
     pub fn observe_cached(&self, cached: u64, input: u64) {
         if let Some(share) = cached.saturating_mul(1_000).checked_div(input) {

@@ -14,6 +14,7 @@ mod machine;
 mod merit;
 mod model;
 mod needs;
+mod objectives;
 mod pins;
 mod plan;
 mod price;
@@ -39,6 +40,7 @@ pub use model::{
     RescueMode, Step, Strategy, Target, Timeouts,
 };
 pub use needs::Needs;
+pub use objectives::{Forecast, Judge, Objectives, Outlook, Standing};
 pub use pins::{MOST_PINS, Pin, Pins};
 pub use plan::{Candidate, Demotion, Exclusion, ExclusionReason, Plan, plan, plan_ruled};
 pub use price::{Estimate, estimate};

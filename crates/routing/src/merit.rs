@@ -1,5 +1,6 @@
 //! What speaks for a target besides its place in the list: price, speed, reliability, quality.
 
+use crate::objectives::Forecast;
 use crate::price::Estimate;
 use crate::{Model, Needs, Target};
 use canon::Instant;
@@ -151,6 +152,8 @@ pub enum Score {
         /// The weighted mean of the four.
         total: f64,
     },
+    /// `auto`: whether it is predicted to meet the objectives.
+    Forecast(Forecast),
 }
 
 /// How `balanced` rates everybody.
@@ -248,6 +251,7 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Price { .. } => Ok(()),
+            Self::Forecast(forecast) => write!(f, "{forecast}"),
             Self::Speed { by, seconds, share } => {
                 write!(f, "first for {:.1} % of requests, ", share * 100.0)?;
                 match (by, seconds) {

@@ -2,7 +2,10 @@
 //! next reload; what changes under traffic is behind the health handles.
 
 use crate::tier::Tiers;
-use crate::{Balance, Checks, Evaluate, Guards, ModelLedger, ModelRules, Quality, Sessions, SpeedBy, TargetLedger};
+use crate::{
+    Balance, Checks, Evaluate, Guards, Judge, ModelLedger, ModelRules, Objectives, Quality, Sessions, SpeedBy,
+    TargetLedger,
+};
 use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
@@ -76,6 +79,8 @@ pub struct Target {
     pub ledger: Arc<TargetLedger>,
     /// Its ended calls, where a rule reads them.
     pub tally: Option<Arc<rules::Tally>>,
+    /// Whether it meets the objectives of the model that lists it; `None` = it has none.
+    pub judge: Option<Arc<Judge>>,
 }
 
 /// The order of candidates; each has a file in `strategy/` and a line in its registry.
@@ -92,6 +97,8 @@ pub enum Strategy {
     Fastest(SpeedBy),
     /// By the weighted mean of price, speed, reliability and quality.
     Balanced(Balance),
+    /// By price, among those predicted to meet the objectives.
+    Auto(Objectives),
 }
 
 impl Strategy {
@@ -103,6 +110,7 @@ impl Strategy {
             Self::Cheapest => "cheapest",
             Self::Fastest(_) => "fastest",
             Self::Balanced(_) => "balanced",
+            Self::Auto(_) => "auto",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! changing anything.
 
 use crate::merit::Merits;
+use crate::objectives::Forecast;
 use crate::price::{Estimate, estimate};
 use crate::session::Told;
 use crate::tier::{self, TierChoice};
@@ -397,7 +398,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
             merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
-            score: None,
+            score: target.judge.as_ref().map(|judge| Score::Forecast(judge.forecast(needs.class(), now))),
             near_limit: !filter::has_room(target, &load, now),
         });
         if let Some(slot) = estimates.get_mut(index) {
@@ -510,7 +511,13 @@ impl Plan {
         if first.demoted.is_some() || second.demoted.is_some() || !by_score {
             return None;
         }
-        Score::reversal(model, (self.id(first.target), first.score?), (self.id(second.target), second.score?))
+        match (first.score?, second.score?) {
+            (Score::Forecast(one), Score::Forecast(other)) => {
+                let one = (self.id(first.target), one, first.estimate.price);
+                Forecast::reversal(one, (self.id(second.target), other, second.estimate.price))
+            }
+            (one, other) => Score::reversal(model, (self.id(first.target), one), (self.id(second.target), other)),
+        }
     }
 
     /// What is told of the session; `None` where the request belongs to none.
@@ -542,7 +549,10 @@ impl Plan {
 /// As `explain` prints it.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({})", self.model, self.strategy.as_str())?;
+        match self.strategy {
+            Strategy::Auto(objectives) => writeln!(f, "{} (auto: {objectives})", self.model)?,
+            strategy => writeln!(f, "{} ({})", self.model, strategy.as_str())?,
+        }
         for (rank, candidate) in self.candidates.iter().enumerate() {
             let role = if candidate.is_primary { ", primary" } else { "" };
             let via = self.targets.get(candidate.target).and_then(|target| target.via.as_ref());

@@ -146,7 +146,9 @@ pub(crate) fn seat(
     // Prices of nested models say nothing about what this one goes by.
     let goes_by_price = model.settings.strategy == Strategy::Cheapest;
     let moving_pays = goes_by_price && on_fault != Stickiness::Stay && is_dearer(own, ordered.now.first());
-    let (Some(pinned), Some(place), false) = (pinned, place, moving_pays) else {
+    let leaves =
+        on_fault != Stickiness::Stay && own.is_some_and(Placed::misses) && !ordered.now.iter().all(Placed::misses);
+    let (Some(pinned), Some(place), false) = (pinned, place, moving_pays || leaves) else {
         return Some(Seat { pinned, diverts: false });
     };
     lead(&mut ordered.healthy, place);
@@ -165,7 +167,7 @@ pub(crate) fn seat(
 fn is_dearer(own: Option<&Placed>, first: Option<&Placed>) -> bool {
     let price = |placed: Option<&Placed>| match placed?.score? {
         Score::Price { price } => price,
-        Score::Speed { .. } | Score::Balanced { .. } => None,
+        Score::Speed { .. } | Score::Balanced { .. } | Score::Forecast(_) => None,
     };
     price(first).zip(price(own)).is_some_and(|(first, own)| first < own)
 }

@@ -24,7 +24,7 @@ const WATCHED: usize = 8;
 /// A failure counts as an answer that took at least this long, or a target that fails at once would be the quickest.
 const FAILURE: Duration = Duration::from_secs(5);
 /// Fewer output tokens say nothing of a pace.
-const PACED: u64 = 8;
+pub(crate) const PACED: u64 = 8;
 /// Upper ends of prompt sizes in tokens, the last aside.
 const SIZES: [u64; 4] = [1_000, 8_000, 32_000, 128_000];
 /// Sizes of prompts whose answers are streamed, then of those whose answers come whole.
@@ -81,8 +81,18 @@ impl Class {
         Self(u8::try_from(index).unwrap_or(0))
     }
 
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         usize::from(self.0)
+    }
+
+    /// How many sizes of prompts there are.
+    pub(crate) const SIZES: usize = SIZES.len() + 1;
+    /// How many classes there are.
+    pub(crate) const COUNT: usize = CLASSES;
+
+    /// The size of the prompt, where the answer is streamed.
+    pub(crate) fn streamed_size(self) -> Option<usize> {
+        Some(self.index()).filter(|size| *size < Self::SIZES)
     }
 }
 
@@ -173,14 +183,23 @@ impl Watch {
         let word = micros(now) << CLASS_BITS | u64::from(class.0);
         let free = |slot: &AtomicU64| slot.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let slot = target.speed.waiting.iter().position(free).unwrap_or(WATCHED);
+        target.judges.started(class, now);
         Self { target: Arc::clone(target), class, started: now, slot, has_answered: false }
     }
 
     /// What the class calls an answer came: the first token, or the whole of it.
     pub(crate) fn answered(&mut self, now: Instant) {
+        if !self.has_answered {
+            let took = now.saturating_since(self.started);
+            self.target.judges.first_token(self.class, took, now);
+            self.took(took);
+        }
+    }
+
+    fn took(&mut self, took: Duration) {
         if !std::mem::replace(&mut self.has_answered, true) {
             self.leave();
-            self.target.speed.answered(self.class, now.saturating_since(self.started));
+            self.target.speed.answered(self.class, took);
         }
     }
 
@@ -188,13 +207,18 @@ impl Watch {
     pub(crate) fn succeeded(&mut self, now: Instant) {
         self.answered(now);
         self.target.speed.success.add(1.0, LATEST_SUCCESS);
+        self.target.judges.ended(false, now);
     }
 
     /// The target failed, and says when it may be asked again.
     pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Instant) {
-        let took = now.saturating_since(self.started).max(FAILURE).max(retry_after.unwrap_or_default());
-        self.answered(self.started + took);
+        let waited = now.saturating_since(self.started);
+        if !self.has_answered {
+            self.target.judges.silent(self.class, waited, now);
+        }
+        self.took(waited.max(FAILURE).max(retry_after.unwrap_or_default()));
         self.target.speed.success.add(0.0, LATEST_SUCCESS);
+        self.target.judges.ended(true, now);
     }
 
     fn leave(&self) {

@@ -123,7 +123,11 @@ impl Machine {
             served.reservation.settle(price::cost(&served.target, usage, &self.facts.needs), now);
             price::learn(&self.model, &served.target, usage, &self.facts.needs);
             let since = served.first_content.unwrap_or(served.started);
-            served.target.ledger.speed.wrote(usage.output_tokens.unwrap_or(0), served.last.saturating_since(since));
+            let (tokens, took) = (usage.output_tokens.unwrap_or(0), served.last.saturating_since(since));
+            served.target.ledger.speed.wrote(tokens, took);
+            if self.facts.needs.streamed {
+                served.target.ledger.judges.wrote(tokens, took, now);
+            }
         }
     }
 

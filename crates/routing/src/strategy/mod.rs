@@ -3,6 +3,7 @@
 //! A strategy orders twice with the same randomness: as full health would have it (that names the primary), and as
 //! health is. The two differ by health alone, so every difference is a diversion with a reason.
 
+pub(crate) mod auto;
 mod balanced;
 mod cheapest;
 mod fastest;
@@ -25,7 +26,7 @@ pub(crate) struct Entrant {
     pub(crate) provider_unreachable: bool,
     /// What speaks for it, where the strategy asks for that.
     pub(crate) merits: Merits,
-    /// What the strategy makes of it; `None` before it was asked, and where it rates nobody.
+    /// What the strategy makes of it; `None` before it was asked, and where it rates nobody. A forecast is there before.
     pub(crate) score: Option<Score>,
     /// The request is beyond what its provider allows any of its credentials now, as far as is known.
     pub(crate) near_limit: bool,
@@ -38,6 +39,13 @@ pub(crate) struct Placed {
     pub(crate) standing: Standing,
     pub(crate) demoted: Option<Demotion>,
     pub(crate) score: Option<Score>,
+}
+
+impl Placed {
+    /// It is predicted to miss an objective of its model.
+    pub(crate) fn misses(&self) -> bool {
+        matches!(self.score, Some(Score::Forecast(forecast)) if forecast.misses())
+    }
 }
 
 /// What a strategy answers.
@@ -76,6 +84,7 @@ fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) 
             balanced::rate(entrants, weights);
             balanced::order(entrants, rng)
         }
+        Strategy::Auto(_) => auto::order(entrants, rng),
     }
 }
 
@@ -89,7 +98,7 @@ pub(crate) fn goes_by_speed(model: &Model) -> bool {
     }
     fn does(strategy: Strategy) -> bool {
         match strategy {
-            Strategy::Priority | Strategy::Weighted | Strategy::Cheapest => false,
+            Strategy::Priority | Strategy::Weighted | Strategy::Cheapest | Strategy::Auto(_) => false,
             Strategy::Fastest(_) | Strategy::Balanced(_) => true,
         }
     }

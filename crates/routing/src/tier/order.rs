@@ -2,10 +2,11 @@
 //!
 //! What health says holds over tiers as within one: chronic flappers, targets of an unreachable provider and those whose
 //! limit the request would not fit into stand behind all others, and where all of a tier are slow or outside the share of their ramp, the next tier's first stands before
-//! them. Only upwards: slowness alone sends no request down.
+//! them. Only upwards: slowness alone sends no request down. So does a tier under `auto` in which nobody is predicted to meet
+//! the objectives, but for the requests that try one of it again.
 
 use super::{Step, Tiers};
-use crate::strategy::{self, Entrant, Ordered, Placed};
+use crate::strategy::{self, Entrant, Ordered, Placed, auto};
 use crate::{Demotion, Model, Strategy};
 use health::BreakerStanding;
 
@@ -19,11 +20,16 @@ pub(crate) fn order(
 ) -> Ordered {
     let step = |entrant: &Entrant| tiers.step(asked, entrant.target);
     entrants.sort_by_key(step);
+    let by_objectives = matches!(model.settings.strategy, Strategy::Auto(_));
     let mut whole = Whole { weighs: weighs(model), healthy: Vec::with_capacity(entrants.len()), ..Whole::default() };
     for tier in entrants.chunk_by_mut(|a, b| step(a) == step(b)) {
         let is_down = tier.first().and_then(step).is_some_and(Step::is_down);
-        let ordered = strategy::order_of(model, tier, rng);
-        whole.add(ordered, is_down, rng);
+        let mut ordered = strategy::order_of(model, tier, rng);
+        if is_down {
+            whole.healthy.append(&mut whole.healthy_behind);
+        }
+        let is_short = by_objectives && tier.iter().all(auto::misses) && !auto::try_again_of(&mut ordered, rng);
+        whole.add(ordered, is_down, is_short, rng);
     }
     whole.finish()
 }
@@ -34,6 +40,8 @@ struct Whole {
     /// The strategy weighs a ramp and draws no share of it.
     weighs: bool,
     healthy: Vec<usize>,
+    /// Of tiers in which nobody meets the objectives: behind the next one's first.
+    healthy_behind: Vec<usize>,
     now: Vec<Placed>,
     /// Of tiers in which all give way: behind the next one's first.
     behind: Vec<Placed>,
@@ -42,13 +50,20 @@ struct Whole {
 }
 
 impl Whole {
-    fn add(&mut self, mut tier: Ordered, is_down: bool, rng: &mut fastrand::Rng) {
-        self.healthy.append(&mut tier.healthy);
+    fn add(&mut self, mut tier: Ordered, is_down: bool, is_short: bool, rng: &mut fastrand::Rng) {
+        if is_short {
+            self.healthy_behind.append(&mut tier.healthy);
+        } else {
+            let rest = tier.healthy.split_off(1.min(tier.healthy.len()));
+            self.healthy.append(&mut tier.healthy);
+            self.healthy.append(&mut self.healthy_behind);
+            self.healthy.extend(rest);
+        }
         self.last.extend(tier.now.extract_if(.., |placed| is_last_resort(placed.demoted)));
         if is_down {
             self.now.append(&mut self.behind);
         }
-        match tier.now.iter().position(|placed| !self.gives_way(placed, rng)) {
+        match tier.now.iter().position(|placed| !is_short && !self.gives_way(placed, rng)) {
             None => self.behind.append(&mut tier.now),
             Some(stays) => {
                 let rest = tier.now.split_off(stays + 1);
@@ -77,6 +92,7 @@ impl Whole {
     }
 
     fn finish(mut self) -> Ordered {
+        self.healthy.append(&mut self.healthy_behind);
         self.now.append(&mut self.behind);
         self.now.append(&mut self.last);
         Ordered { healthy: self.healthy, now: self.now }
@@ -96,6 +112,6 @@ fn weighs(model: &Model) -> bool {
     !model.nodes.is_empty()
         || match model.settings.strategy {
             Strategy::Weighted | Strategy::Fastest(_) => true,
-            Strategy::Priority | Strategy::Cheapest | Strategy::Balanced(_) => false,
+            Strategy::Priority | Strategy::Cheapest | Strategy::Balanced(_) | Strategy::Auto(_) => false,
         }
 }

@@ -6,7 +6,7 @@ use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
 use routing::{
     Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, Node,
-    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness, Target, plan,
+    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness, Strategy, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -129,6 +129,10 @@ impl Pool {
                 guards: spec.guards,
                 ledger: ledger.target(&id),
                 tally: None,
+                judge: match self.settings.strategy {
+                    Strategy::Auto(objectives) => Some(ledger.target(&id).judge(objectives)),
+                    _ => None,
+                },
                 id,
             })
         });

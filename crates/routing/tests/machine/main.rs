@@ -6,6 +6,7 @@ mod guards;
 mod harness;
 mod invariants;
 mod limits;
+mod objectives;
 mod plans;
 mod prices;
 mod rescue;

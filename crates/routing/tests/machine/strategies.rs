@@ -4,10 +4,13 @@ use crate::harness::{Ended, Outcome, Pool, Sim, Spec, at, secs};
 use crate::prices::priced;
 use canon::FaultClass;
 use catalog::Moment;
-use routing::{Balance, ExclusionReason, Group, Model, Needs, Node, Plan, Quality, SpeedBy, Strategy, plan};
+use routing::{
+    Balance, ExclusionReason, Group, Model, Needs, Node, Objectives, Plan, Quality, SpeedBy, Strategy, plan,
+};
 use std::sync::Arc;
+use std::time::Duration;
 
-pub(crate) const ALL: [Strategy; 7] = [
+pub(crate) const ALL: [Strategy; 8] = [
     Strategy::Priority,
     Strategy::Weighted,
     Strategy::Cheapest,
@@ -15,6 +18,11 @@ pub(crate) const ALL: [Strategy; 7] = [
     Strategy::Fastest(SpeedBy::Throughput),
     Strategy::Fastest(SpeedBy::Total),
     Strategy::Balanced(Balance { price: 1, speed: 2, reliability: 1, quality: 1 }),
+    Strategy::Auto(Objectives {
+        first_token_p95: Some(Duration::from_secs(2)),
+        millitokens_per_second: Some(20_000),
+        failures_per_million: Some(1_000),
+    }),
 ];
 
 fn pool(strategy: Strategy, targets: Vec<Spec>) -> Pool {
