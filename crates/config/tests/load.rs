@@ -28,7 +28,7 @@ fn the_example_configuration_is_valid() {
         [("OPENAI_API_KEY", "a"), ("ANTHROPIC_API_KEY", "b"), ("DEEPSEEK_API_KEY", "c"), ("SUPPORT_BOT_KEY", "d")];
     let snapshot = load_with(example, &environment, &Arc::new(Health::new(1))).unwrap();
     let names: Vec<_> = snapshot.models().map(|m| m.name.clone()).collect();
-    assert_eq!(names, ["assistant", "bulk", "canary", "primary-chat"]);
+    assert_eq!(names, ["assistant", "bulk", "canary", "live-chat", "primary-chat"]);
     assert_eq!(snapshot.resolve("primary-chat").unwrap().targets[1].id, "anthropic/claude-sonnet-5");
 }
 
