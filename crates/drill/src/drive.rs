@@ -279,7 +279,7 @@ impl Simulation<'_> {
             Ask { output_tokens: of.incoming.ask.output_tokens.saturating_sub(of.shown).max(1), ..of.incoming.ask };
         let faults = self.scenario.faults.iter().filter(|fault| fault.is_in_force(site, credential, now));
         let Some(place) = self.sites.get_mut(site) else { return };
-        let reply = place.call(&start.target.provider, credential, ask, faults, now);
+        let reply = place.call(credential, ask, faults, now);
         let speech = if let Reply::Speaks(speech) = reply { Some(speech) } else { None };
         of.running.push(Running { attempt: start.attempt, call, site, credential, speech });
         if let Some(at) = start.hedge_at {
@@ -301,7 +301,9 @@ fn heard_of(reply: &Reply, start: &Start, streamed: bool, now: Instant) -> [Opti
     let by =
         |at: Instant, fault: Fault| if at <= gate.at { [Some((at, News::Fault(fault, 0))), None] } else { timed_out() };
     match reply {
-        Reply::Fails { after, fault } => by(now + *after, fault.clone()),
+        Reply::Refuses { after, error } => by(now + *after, fault::of_answer(&start.target.provider, error)),
+        Reply::Breaks { after, was_sent } => by(now + *after, fault::unreachable(*was_sent)),
+        Reply::Empty { after } => by(now + *after, catalog::classify::empty_answer(&start.target.provider)),
         Reply::Unroutable => {
             let limit = start.limits.connect;
             by(now + limit, Fault::timed_out(Phase::Connect, limit))

@@ -3,6 +3,7 @@
 //! Error answers are classified by the provider's row of the catalogue, as the gateway does it; what has no answer
 //! (connections, silence) is the fault the gateway makes of it.
 
+use crate::world::ErrorAnswer;
 use canon::{Fault, FaultClass, Instant, Origin};
 use catalog::{Provider, classify};
 use std::time::{Duration, SystemTime};
@@ -61,6 +62,29 @@ impl PlannedFault {
         here && now >= self.from && now < self.until && self.is_down(now)
     }
 
+    /// The error answer that it is.
+    pub(crate) fn error_answer(&self) -> Option<ErrorAnswer> {
+        match &self.kind {
+            FaultKind::Status { status, code, retry_after } => {
+                Some(ErrorAnswer { status: *status, code: code.clone(), retry_after: *retry_after })
+            }
+            FaultKind::Refuse
+            | FaultKind::Unroutable
+            | FaultKind::Reset
+            | FaultKind::Hang
+            | FaultKind::SlowFirstToken { .. }
+            | FaultKind::SlowTokens { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Stall { .. }
+            | FaultKind::Empty => None,
+        }
+    }
+
+    /// Whether connections are never made.
+    pub(crate) fn is_unroutable(&self) -> bool {
+        self.kind == FaultKind::Unroutable
+    }
+
     fn is_down(&self, now: Instant) -> bool {
         let Some((down, up)) = self.flap else { return true };
         let period = (down + up).as_nanos().max(1);
@@ -69,17 +93,18 @@ impl PlannedFault {
 }
 
 /// The fault that an error answer is.
-pub(crate) fn of_status(provider: &Provider, status: u16, code: Option<&str>, retry_after: Option<Duration>) -> Fault {
+pub(crate) fn of_answer(provider: &Provider, error: &ErrorAnswer) -> Fault {
+    let ErrorAnswer { status, code, retry_after } = error;
     let mut error = serde_json::json!({ "message": format!("simulated {status}") });
     if let (Some(code), Some(fields)) = (code, error.as_object_mut()) {
         for field in ["code", "type", "status"] {
-            fields.insert(field.to_owned(), code.into());
+            fields.insert(field.to_owned(), code.as_str().into());
         }
     }
     let body = serde_json::json!({ "error": error }).to_string();
     let hint = retry_after.map(|after| after.as_millis().to_string());
     let header = |name: &str| if name == "retry-after-ms" { hint.as_deref() } else { None };
-    classify::head(provider, status, &header, body.as_bytes(), SystemTime::UNIX_EPOCH)
+    classify::head(provider, *status, &header, body.as_bytes(), SystemTime::UNIX_EPOCH)
 }
 
 /// The fault of a connection that was refused, or reset after the request had been sent.
@@ -105,8 +130,10 @@ mod tests {
     #[test]
     fn an_error_answer_means_what_the_providers_row_says_it_means() {
         let catalog = Catalog::builtin().unwrap();
-        let class = |provider: &str, status, code| {
-            of_status(&catalog.providers[provider], status, code, Some(Duration::from_millis(1_500)))
+        let class = |provider: &str, status, code: Option<&str>| {
+            let retry_after = Some(Duration::from_millis(1_500));
+            let error = ErrorAnswer { status, code: code.map(str::to_owned), retry_after };
+            of_answer(&catalog.providers[provider], &error)
         };
         let limited = class("openai", 429, None);
         assert_eq!((limited.class, limited.retry_after), (FaultClass::RateLimited, Some(Duration::from_millis(1_500))));

@@ -1,7 +1,8 @@
 //! Callers of one kind: how many come, what they ask for, and what rules can read of their requests.
 
+use crate::live::Form;
 use crate::raw::{RawLoad, RawSdk, RawSpread};
-use crate::units::Spread;
+use crate::units::{Spread, exponential};
 use crate::world::Ask;
 use canon::Instant;
 use catalog::Moment;
@@ -15,6 +16,17 @@ use std::time::Duration;
 /// table 1: 857 fresh prompt tokens, 252 tokens of output).
 const PROMPT: Spread = Spread::always(857.0);
 const OUTPUT: Spread = Spread::always(252.0);
+
+/// What an SDK hears of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The hint.
+    pub retry_after: Option<Duration>,
+    /// `x-should-retry`.
+    pub should_retry: Option<bool>,
+}
 
 /// Callers of one kind.
 #[derive(Debug, Clone)]
@@ -103,9 +115,94 @@ impl Load {
         Needs { estimated_tokens: ask.prompt_tokens, streamed, asked_at, ..self.needs }
     }
 
-    /// Its SDK tries again whatever it is told.
-    pub(crate) fn is_stubborn(&self) -> bool {
-        self.sdk == RawSdk::Stubborn
+    /// How long its SDK waits before it tries again; `None` = it takes the error as the answer. The official ones obey
+    /// `x-should-retry`, others do not.
+    pub(crate) fn retry(&self, refusal: Refusal, retries: u32, rng: &mut fastrand::Rng) -> Option<Duration> {
+        const MOST: u32 = 2;
+        const LONGEST_HINT: Duration = Duration::from_secs(60);
+        let Refusal { status, retry_after, should_retry } = refusal;
+        let by_status = matches!(status, 408 | 409 | 429) || status >= 500;
+        let wants = match self.sdk {
+            RawSdk::Official => should_retry.unwrap_or(by_status),
+            RawSdk::Stubborn => by_status,
+        };
+        if !wants || retries >= MOST {
+            return None;
+        }
+        let usual = Duration::from_millis(500 << retries).mul_f64(1.0 - rng.f64() / 4.0);
+        Some(retry_after.filter(|after| *after <= LONGEST_HINT).unwrap_or(usual))
+    }
+
+    /// What its requests say on the wire.
+    pub(crate) fn form(&self) -> Form {
+        let mut headers: Vec<(String, String)> = self.headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
+        if let Some(timeout) = self.timeout {
+            headers.push(("x-mainstay-timeout".to_owned(), format!("{}ms", timeout.as_millis())));
+        }
+        if !self.labels.is_empty() {
+            let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            headers.push(("x-mainstay-labels".to_owned(), labels.join(", ")));
+        }
+        let (model, user) = (self.model.clone(), self.user.clone());
+        Form { model, headers, user, max_output_tokens: self.needs.max_output_tokens }
+    }
+
+    /// What its requests need that is not written into their bodies over sockets.
+    pub(crate) fn only_virtual(&self) -> impl Iterator<Item = String> {
+        let Needs { tools, images, json_schema, reasoning, .. } = self.needs;
+        let key = self.key.is_some();
+        let parts = [
+            ("tools", tools),
+            ("images", images),
+            ("json_schema", json_schema),
+            ("reasoning", reasoning),
+            ("key", key),
+        ];
+        parts.into_iter().filter(|(_, is_asked)| *is_asked).map(|(part, _)| format!("`{part}` of a load"))
+    }
+}
+
+/// When callers of a load come, and what for. A change of rate draws the next arrival anew: a Poisson stream has no
+/// memory.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    rng: fastrand::Rng,
+    end: Instant,
+    due: Option<Instant>,
+}
+
+impl Arrivals {
+    /// Until the scenario's end.
+    pub(crate) fn new(load: &Load, duration: Duration, seed: u64) -> Self {
+        let (rng, end) = (fastrand::Rng::with_seed(seed), Instant::from_origin(duration));
+        let mut arrivals = Self { rng, end, due: None };
+        arrivals.due = arrivals.after(load, Instant::ORIGIN);
+        arrivals
+    }
+
+    /// When the next one comes.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// It is here: what it asks for, and whether it is streamed.
+    pub(crate) fn next(&mut self, load: &Load) -> Option<(Ask, bool)> {
+        let now = self.due?;
+        self.due = self.after(load, now);
+        Some(load.draw(&mut self.rng))
+    }
+
+    fn after(&mut self, load: &Load, mut from: Instant) -> Option<Instant> {
+        while from < self.end {
+            let rate = load.rates.iter().rev().find(|(at, _)| *at <= from).map_or(0.0, |(_, rate)| *rate);
+            let change = load.rates.iter().map(|(at, _)| *at).find(|at| *at > from).unwrap_or(self.end).min(self.end);
+            let arrival = if rate > 0.0 { from + exponential(rate, &mut self.rng) } else { change };
+            if arrival < change {
+                return Some(arrival);
+            }
+            from = change;
+        }
+        None
     }
 }
 

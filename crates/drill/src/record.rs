@@ -4,7 +4,7 @@ use canon::{FaultClass, Instant};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// With a whole answer.
     Answered,
     /// With an error before any content.
@@ -28,6 +28,13 @@ pub(crate) struct Request {
     pub(crate) ended: Option<(Instant, Outcome)>,
 }
 
+impl Request {
+    /// A request that has just arrived.
+    pub(crate) fn arrived(at: Instant, load: usize) -> Self {
+        Self { arrived: at, load, first_site: None, content: None, served: None, ended: None }
+    }
+}
+
 /// An upstream call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -41,10 +48,14 @@ pub(crate) struct Call {
     pub(crate) fault: Option<FaultClass>,
 }
 
+/// Why a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallKind {
+pub enum CallKind {
+    /// In its turn.
     Try,
+    /// Beside another one.
     Hedge,
+    /// To go on with an answer that broke.
     Rescue,
 }
 

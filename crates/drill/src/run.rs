@@ -5,13 +5,13 @@
 //! become calls and events is `drive.rs`; how targets answer is `world.rs`.
 
 use crate::drive::{Beyond, Exchange, News};
-use crate::load::Load;
-use crate::record::{Outcome, Record, Request, Sample, State, Turn};
+use crate::load::{Arrivals, Load, Refusal};
+use crate::record::{Outcome, Record, Request, Sample, Turn};
 use crate::scenario::Scenario;
-use crate::units::exponential;
+use crate::standing::Watched;
 use crate::world::{Ask, Site};
 use canon::{DialectName, FaultClass, Instant};
-use health::{BreakerStanding, Health};
+use health::Health;
 use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Target, plan_ruled};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -64,13 +64,10 @@ impl Ord for Entry {
 }
 
 /// One gateway.
-pub(crate) struct Replica {
+struct Replica {
     /// The model of each load.
     models: Vec<Arc<Model>>,
-    /// By site.
-    targets: Vec<Arc<Target>>,
-    /// By site: the state traffic last saw.
-    states: Vec<State>,
+    watched: Watched,
 }
 
 /// What a request brings.
@@ -96,8 +93,8 @@ pub(crate) struct Simulation<'s> {
     pub(crate) beyond: Vec<Beyond>,
     /// Until when a gateway has heard that it must not call: by replica, site and credential.
     pub(crate) hints: HashMap<(usize, usize, usize), Instant>,
-    /// By load: gaps and sizes.
-    arrivals: Vec<fastrand::Rng>,
+    /// By load.
+    arrivals: Vec<Arrivals>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) record: Record,
 }
@@ -110,7 +107,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64) -> Result<Record, String> {
         replicas.push(Replica::new(scenario, rng.u64(..))?);
     }
     let sites = scenario.places.iter().map(|place| Site::new(&place.law, place.credentials, rng.u64(..))).collect();
-    let arrivals = scenario.loads.iter().map(|_| fastrand::Rng::with_seed(rng.u64(..))).collect();
+    let arrivals = scenario.loads.iter().map(|load| Arrivals::new(load, scenario.duration, rng.u64(..))).collect();
     let mut simulation = Simulation {
         scenario,
         sites,
@@ -126,7 +123,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64) -> Result<Record, String> {
         record: Record::default(),
     };
     for load in 0..scenario.loads.len() {
-        simulation.schedule_arrival(load, Instant::ORIGIN);
+        simulation.schedule_arrival(load);
     }
     simulation.schedule(Instant::from_origin(scenario.rows), Happening::Row);
     while let Some(Entry { at, happening, .. }) = simulation.heap.pop() {
@@ -140,11 +137,8 @@ impl Replica {
         let snapshot = scenario.snapshot(&Arc::new(Health::new(seed)))?;
         let resolve = |load: &Load| snapshot.resolve(&load.model).map_err(|unknown| unknown.to_string());
         let models: Vec<Arc<Model>> = scenario.loads.iter().map(resolve).collect::<Result<_, _>>()?;
-        let find =
-            |id: &str| models.iter().flat_map(|model| model.targets.iter()).find(|target| target.id == id).cloned();
-        let targets: Vec<_> = scenario.places.iter().filter_map(|place| find(&place.id)).collect();
-        let states = vec![State::Closed; targets.len()];
-        Ok(Self { models, targets, states })
+        let watched = Watched::new(&scenario.places, &models);
+        Ok(Self { models, watched })
     }
 }
 
@@ -167,36 +161,18 @@ impl Simulation<'_> {
         }
     }
 
-    /// Draws the next arrival of a load. A Poisson stream has no memory, so at a change of rate it is drawn anew.
-    fn schedule_arrival(&mut self, load: usize, after: Instant) {
-        let end = Instant::from_origin(self.scenario.duration);
-        let (Some(of), Some(rng)) = (self.scenario.loads.get(load), self.arrivals.get_mut(load)) else { return };
-        let mut from = after;
-        while from < end {
-            let rate = of.rates.iter().rev().find(|(at, _)| *at <= from).map_or(0.0, |(_, rate)| *rate);
-            let change = of.rates.iter().map(|(at, _)| *at).find(|at| *at > from).unwrap_or(end).min(end);
-            let arrival = if rate > 0.0 { from + exponential(rate, rng) } else { change };
-            if arrival < change {
-                self.schedule(arrival, Happening::Arrival { load });
-                return;
-            }
-            from = change;
+    fn schedule_arrival(&mut self, load: usize) {
+        if let Some(at) = self.arrivals.get(load).and_then(Arrivals::due) {
+            self.schedule(at, Happening::Arrival { load });
         }
     }
 
     fn arrive(&mut self, load: usize, now: Instant) {
-        self.schedule_arrival(load, now);
-        let (Some(of), Some(rng)) = (self.scenario.loads.get(load), self.arrivals.get_mut(load)) else { return };
-        let (ask, streamed) = of.draw(rng);
+        let Some(of) = self.scenario.loads.get(load) else { return };
+        let Some((ask, streamed)) = self.arrivals.get_mut(load).and_then(|arrivals| arrivals.next(of)) else { return };
+        self.schedule_arrival(load);
         let request = self.record.requests.len();
-        self.record.requests.push(Request {
-            arrived: now,
-            load,
-            first_site: None,
-            content: None,
-            served: None,
-            ended: None,
-        });
+        self.record.requests.push(Request::arrived(now, load));
         self.begin(Incoming { request, load, ask, streamed, retries: 0 }, now);
     }
 
@@ -253,92 +229,38 @@ impl Simulation<'_> {
     /// Notes which breakers have changed their state.
     pub(crate) fn watch(&mut self, replica: usize, now: Instant) {
         let Some(gateway) = self.replicas.get_mut(replica) else { return };
-        for (site, (target, seen)) in gateway.targets.iter().zip(&mut gateway.states).enumerate() {
-            let (state, until) = state_of(target.health.standing(now).breaker);
-            if state != *seen {
-                *seen = state;
-                self.record.hash.add_at(now, &[site as u64, state as u64]);
-                self.record.turns.push(Turn { at: now, replica, site, state, until });
-            }
+        for (site, state, until) in gateway.watched.turns(now) {
+            self.record.hash.add_at(now, &[site as u64, state as u64]);
+            self.record.turns.push(Turn { at: now, replica, site, state, until });
         }
     }
 
     fn row(&mut self, now: Instant) {
         let Some(gateway) = self.replicas.first() else { return };
-        let standing = gateway.targets.iter().map(|target| standing_words(target, now)).collect();
-        self.record.samples.push(Sample { at: now, standing });
+        self.record.samples.push(Sample { at: now, standing: gateway.watched.words(now) });
         if now < Instant::from_origin(self.scenario.duration) {
             self.schedule(now + self.scenario.rows, Happening::Row);
         }
     }
 
     pub(crate) fn site_of(&self, replica: usize, target: &Arc<Target>) -> Option<usize> {
-        self.replicas.get(replica)?.targets.iter().position(|it| it.id == target.id)
+        self.replicas.get(replica)?.watched.targets.iter().position(|it| it.id == target.id)
     }
 
     pub(crate) fn target(&self, replica: usize, site: usize) -> Option<&Arc<Target>> {
-        self.replicas.get(replica)?.targets.get(site)
+        self.replicas.get(replica)?.watched.targets.get(site)
     }
 
-    /// What the SDK does with an error. Every final error of a gateway says `x-should-retry: false`, which the official
-    /// ones obey; others try twice more.
+    /// What the SDK does with an error. Every final error of a gateway says `x-should-retry: false`.
     pub(crate) fn retry_of(
         &mut self,
         incoming: Incoming,
         status: u16,
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
-        const MOST: u32 = 2;
-        const LONGEST_HINT: Duration = Duration::from_secs(60);
-        let is_stubborn = self.scenario.loads.get(incoming.load).is_some_and(Load::is_stubborn);
-        let is_retryable = matches!(status, 408 | 409 | 429) || status >= 500;
-        if !is_stubborn || !is_retryable || incoming.retries >= MOST {
-            return None;
-        }
-        let usual = Duration::from_millis(500 << incoming.retries).mul_f64(1.0 - self.rng.f64() / 4.0);
-        Some(retry_after.filter(|after| *after <= LONGEST_HINT).unwrap_or(usual))
+        let refusal = Refusal { status, retry_after, should_retry: Some(false) };
+        self.scenario.loads.get(incoming.load)?.retry(refusal, incoming.retries, &mut self.rng)
     }
-}
-
-fn state_of(breaker: BreakerStanding) -> (State, Option<Instant>) {
-    match breaker {
-        BreakerStanding::Closed => (State::Closed, None),
-        BreakerStanding::Ramping { .. } => (State::Ramping, None),
-        BreakerStanding::HalfOpen { .. } => (State::HalfOpen, None),
-        BreakerStanding::Open { until } => (State::Open, Some(until)),
-        BreakerStanding::Off { until } => (State::Off, Some(until)),
-    }
-}
-
-/// A target's standing as the table writes it.
-fn standing_words(target: &Target, now: Instant) -> String {
-    let standing = target.health.standing(now);
-    let parked = target.credentials.iter().filter_map(|it| it.health.usable(&target.model, now).err());
-    let until = parked.map(|parked| parked.until).min();
-    let is_parked = target.credentials.iter().all(|it| it.health.usable(&target.model, now).is_err());
-    let mut words = match standing.breaker {
-        BreakerStanding::Closed => String::new(),
-        BreakerStanding::Ramping { share } => format!("ramp {:.0}%", share * 100.0),
-        BreakerStanding::HalfOpen { .. } => "half-open".to_owned(),
-        BreakerStanding::Open { until } => format!("open {:.0}s", until.saturating_since(now).as_secs_f64()),
-        BreakerStanding::Off { .. } => "off".to_owned(),
-    };
-    let mut add = |word: String| {
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        words.push_str(&word);
-    };
-    if let Some(until) = until.filter(|_| is_parked) {
-        add(format!("parked {:.0}s", until.saturating_since(now).as_secs_f64()));
-    }
-    if standing.degraded {
-        add("degraded".to_owned());
-    }
-    if standing.slow {
-        add("slow".to_owned());
-    }
-    words
 }
 
 /// What a fault teaches the record: until when a credential must not be called.

@@ -141,7 +141,10 @@ impl Scenario {
     }
 
     /// The configuration in force over this health, with nothing known yet of what answers cost.
-    pub(crate) fn snapshot(&self, health: &Arc<Health>) -> Result<Snapshot, String> {
+    ///
+    /// # Errors
+    /// Says why the configuration does not load, which [`Scenario::load`] has found to load.
+    pub fn snapshot(&self, health: &Arc<Health>) -> Result<Snapshot, String> {
         let loader = Loader {
             ledger: &Arc::default(),
             catalog: &self.catalog,

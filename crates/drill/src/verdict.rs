@@ -36,7 +36,7 @@ pub struct Report {
     pub name: String,
     /// The seeds, in order.
     pub seeds: Vec<u64>,
-    /// What each run hashes to: equal for equal runs.
+    /// What each run hashes to: equal for equal runs. None over sockets, where no two runs are equal.
     pub traces: Vec<u64>,
     /// One for each bar.
     pub verdicts: Vec<Verdict>,
@@ -52,23 +52,43 @@ impl Scenario {
     /// # Errors
     /// Says why the configuration does not load, which [`Scenario::load`] has found to load.
     pub fn drill(&self, first: u64, seeds: usize) -> Result<Report, String> {
-        let seeds: Vec<u64> = (0..seeds.max(1) as u64).map(|i| first.wrapping_add(i)).collect();
-        let mut figures = vec![Vec::new(); self.expectations.len()];
-        let mut traces = Vec::new();
-        let mut timeline = String::new();
-        for seed in &seeds {
-            let record = run(self, *seed)?;
-            for (expectation, figures) in self.expectations.iter().zip(&mut figures) {
-                figures.push(figure(&record, expectation));
-            }
-            if timeline.is_empty() {
-                timeline = table::render(self, &record);
-            }
+        let (mut judged, mut traces) = (Judged::default(), Vec::new());
+        for seed in (0..seeds.max(1) as u64).map(|i| first.wrapping_add(i)) {
+            let record = run(self, seed)?;
+            judged.add(self, seed, &record);
             traces.push(record.hash.0);
         }
-        let verdicts = self.expectations.iter().zip(figures).map(|(it, figures)| judge(it, figures)).collect();
-        let (name, notes) = (self.name.clone(), self.notes.clone());
-        Ok(Report { name, seeds, traces, verdicts, table: timeline, notes })
+        Ok(Report { traces, notes: self.notes.clone(), ..judged.report(self) })
+    }
+}
+
+/// What is kept of runs.
+#[derive(Default)]
+pub(crate) struct Judged {
+    seeds: Vec<u64>,
+    /// By run and by bar.
+    figures: Vec<Vec<Option<f64>>>,
+    /// Of the first run.
+    table: String,
+}
+
+impl Judged {
+    /// One more run.
+    pub(crate) fn add(&mut self, scenario: &Scenario, seed: u64, record: &Record) {
+        if self.seeds.is_empty() {
+            self.table = table::render(scenario, record);
+        }
+        self.seeds.push(seed);
+        self.figures.push(scenario.expectations.iter().map(|expectation| figure(record, expectation)).collect());
+    }
+
+    /// Holds the runs against the bars; without traces and notes.
+    pub(crate) fn report(self, scenario: &Scenario) -> Report {
+        let of_bar = |bar: usize| self.figures.iter().map(|of_run| of_run.get(bar).copied().flatten()).collect();
+        let bars = scenario.expectations.iter().enumerate();
+        let verdicts = bars.map(|(bar, expectation)| judge(expectation, of_bar(bar))).collect();
+        let (name, table) = (scenario.name.clone(), self.table);
+        Report { name, seeds: self.seeds, traces: Vec::new(), verdicts, table, notes: Vec::new() }
     }
 }
 
@@ -133,10 +153,14 @@ impl fmt::Display for Report {
         for verdict in &self.verdicts {
             writeln!(f, "{verdict}")?;
         }
-        let traces = self.traces.iter().fold(0_u64, |all, trace| all.rotate_left(1) ^ trace);
         match (self.seeds.first(), self.seeds.last()) {
-            (Some(first), Some(last)) if first != last => writeln!(f, "\nseeds {first}-{last}, trace {traces:016x}")?,
-            (first, _) => writeln!(f, "\nseed {}, trace {traces:016x}", first.copied().unwrap_or_default())?,
+            (Some(first), Some(last)) if first != last => write!(f, "\nseeds {first}-{last}, ")?,
+            (first, _) => write!(f, "\nseed {}, ", first.copied().unwrap_or_default())?,
+        }
+        if self.traces.is_empty() {
+            writeln!(f, "over sockets")?;
+        } else {
+            writeln!(f, "trace {:016x}", self.traces.iter().fold(0_u64, |all, trace| all.rotate_left(1) ^ trace))?;
         }
         let missed = self.missed();
         write!(f, "{} expectations met, {missed} missed", self.verdicts.len() - missed)

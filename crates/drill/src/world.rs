@@ -1,9 +1,8 @@
 //! The providers of a drill: how each target answers a call that starts now.
 
-use crate::fault::{self, FaultKind, PlannedFault};
+use crate::fault::{FaultKind, PlannedFault};
 use crate::units::Spread;
-use canon::{Fault, Instant, Usage};
-use catalog::Provider;
+use canon::{Instant, Usage};
 use std::time::Duration;
 
 /// How a healthy target behaves.
@@ -20,10 +19,12 @@ pub(crate) struct Law {
 }
 
 /// What a call asks for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask {
-    pub(crate) prompt_tokens: u64,
-    pub(crate) output_tokens: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens that the whole answer has, at least one.
+    pub output_tokens: u32,
 }
 
 impl Ask {
@@ -37,11 +38,28 @@ impl Ask {
     }
 }
 
-/// How a target answers.
+/// How a target answers a call, as it is on the wire.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Reply {
-    /// An error, before any content.
-    Fails { after: Duration, fault: Fault },
+pub enum Reply {
+    /// An error answer.
+    Refuses {
+        /// From the call's start.
+        after: Duration,
+        /// What it says.
+        error: ErrorAnswer,
+    },
+    /// The connection is refused, or reset after the request was sent.
+    Breaks {
+        /// From the call's start.
+        after: Duration,
+        /// The request had been sent.
+        was_sent: bool,
+    },
+    /// A clean answer with nothing in it.
+    Empty {
+        /// From the call's start.
+        after: Duration,
+    },
     /// The connection is never made.
     Unroutable,
     /// Nothing ever comes.
@@ -50,25 +68,37 @@ pub(crate) enum Reply {
     Speaks(Speech),
 }
 
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The provider's own code.
+    pub code: Option<String>,
+    /// The hint.
+    pub retry_after: Option<Duration>,
+}
+
 /// An answer as it comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Speech {
-    /// To the first token.
-    pub(crate) first: Duration,
+pub struct Speech {
+    /// From the call's start to the first token.
+    pub first: Duration,
     /// Between two tokens.
-    pub(crate) gap: Duration,
-    pub(crate) tokens: u32,
+    pub gap: Duration,
+    /// How many there are, at least one.
+    pub tokens: u32,
     /// Where it breaks, if it does.
-    pub(crate) breaks: Option<Break>,
+    pub breaks: Option<Break>,
 }
 
 /// Where an answer breaks, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Break {
+pub struct Break {
     /// Tokens that come.
-    pub(crate) after: u32,
+    pub after: u32,
     /// It goes silent, rather than being cut.
-    pub(crate) silent: bool,
+    pub silent: bool,
 }
 
 impl Speech {
@@ -155,7 +185,6 @@ impl Site {
     /// Answers a call that starts now. The caller owes one [`Site::leave`].
     pub(crate) fn call<'f>(
         &mut self,
-        provider: &Provider,
         credential: usize,
         ask: Ask,
         faults: impl Iterator<Item = &'f PlannedFault>,
@@ -168,23 +197,22 @@ impl Site {
             tokens: ask.output_tokens.max(1),
             breaks: None,
         };
-        let refuses_after = self.law.refuses_after;
-        let fails = |fault| Reply::Fails { after: refuses_after, fault };
+        let after = self.law.refuses_after;
+        let refuses =
+            |status, code, retry_after| Reply::Refuses { after, error: ErrorAnswer { status, code, retry_after } };
         for planned in faults {
             if self.rng.f64() >= planned.share {
                 continue;
             }
             match &planned.kind {
                 FaultKind::Status { status, code, retry_after } => {
-                    return fails(fault::of_status(provider, *status, code.as_deref(), *retry_after));
+                    return refuses(*status, code.clone(), *retry_after);
                 }
-                FaultKind::Refuse => return fails(fault::unreachable(false)),
-                FaultKind::Reset => return fails(fault::unreachable(true)),
+                FaultKind::Refuse => return Reply::Breaks { after, was_sent: false },
+                FaultKind::Reset => return Reply::Breaks { after, was_sent: true },
                 FaultKind::Unroutable => return Reply::Unroutable,
                 FaultKind::Hang => return Reply::Silent,
-                FaultKind::Empty => {
-                    return Reply::Fails { after: speech.first, fault: catalog::classify::empty_answer(provider) };
-                }
+                FaultKind::Empty => return Reply::Empty { after: speech.first },
                 FaultKind::SlowFirstToken { times } => speech.first = speech.first.mul_f64(*times),
                 FaultKind::SlowTokens { times } => speech.gap = speech.gap.mul_f64(*times),
                 FaultKind::Cut { after } => speech.breaks = Some(self.break_after(*after, speech.tokens, false)),
@@ -193,10 +221,10 @@ impl Site {
         }
         let tokens = ask.prompt_tokens as f64 + f64::from(ask.output_tokens);
         if let Some(Err(wait)) = self.limits.get_mut(credential).map(|limits| limits.admit(tokens, now)) {
-            return fails(fault::of_status(provider, 429, None, Some(wait)));
+            return refuses(429, None, Some(wait));
         }
         if self.law.capacity.is_some_and(|capacity| self.in_flight > capacity) {
-            return fails(fault::of_status(provider, 503, None, None));
+            return refuses(503, None, None);
         }
         Reply::Speaks(speech)
     }
@@ -214,9 +242,6 @@ fn seconds(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use canon::FaultClass;
-    use catalog::Catalog;
-
     fn law() -> Law {
         Law {
             first_token: Spread::always(2.0),
@@ -233,10 +258,9 @@ mod tests {
     }
 
     fn call(site: &mut Site, faults: &[PlannedFault], now: f64) -> Reply {
-        let catalog = Catalog::builtin().unwrap();
         let ask = Ask { prompt_tokens: 900, output_tokens: 100 };
         let faults = faults.iter().filter(|fault| fault.is_in_force(0, 0, at(now)));
-        site.call(&catalog.providers["openai"], 0, ask, faults, at(now))
+        site.call(0, ask, faults, at(now))
     }
 
     fn fault(kind: FaultKind, share: f64) -> PlannedFault {
@@ -258,9 +282,9 @@ mod tests {
         for _ in 0..6 {
             assert!(matches!(call(&mut site, &[], 0.0), Reply::Speaks(_)));
         }
-        let Reply::Fails { fault, .. } = call(&mut site, &[], 0.0) else { panic!("it is limited") };
-        assert_eq!((fault.class, fault.retry_after), (FaultClass::RateLimited, Some(Duration::from_secs(10))));
-        assert!(matches!(call(&mut site, &[], 9.9), Reply::Fails { .. }));
+        let Reply::Refuses { error, .. } = call(&mut site, &[], 0.0) else { panic!("it is limited") };
+        assert_eq!((error.status, error.retry_after), (429, Some(Duration::from_secs(10))));
+        assert!(matches!(call(&mut site, &[], 9.9), Reply::Refuses { .. }));
         assert!(matches!(call(&mut site, &[], 10.0), Reply::Speaks(_)));
     }
 
@@ -269,8 +293,8 @@ mod tests {
         let mut site = Site::new(&Law { capacity: Some(2), ..law() }, 1, 1);
         assert!(matches!(call(&mut site, &[], 0.0), Reply::Speaks(_)));
         assert!(matches!(call(&mut site, &[], 0.0), Reply::Speaks(_)));
-        let Reply::Fails { fault, .. } = call(&mut site, &[], 0.0) else { panic!("it is full") };
-        assert_eq!(fault.class, FaultClass::Overloaded);
+        let Reply::Refuses { error, .. } = call(&mut site, &[], 0.0) else { panic!("it is full") };
+        assert_eq!(error.status, 503);
         site.leave();
         site.leave();
         assert!(matches!(call(&mut site, &[], 0.0), Reply::Speaks(_)));

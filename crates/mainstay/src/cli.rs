@@ -1,6 +1,6 @@
 //! What the command line takes.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print the JSON Schema of the configuration file.
     Schema,
-    /// Run a fault timeline against a configuration on virtual time, and hold what happens against its bars.
+    /// Run a fault timeline against a configuration, on virtual time or over sockets, and hold what happens against its
+    /// bars.
     Drill(Drill),
     /// Start a simulated provider that misbehaves on demand, or stand in front of a real one.
     Simulate(Simulate),
@@ -96,21 +97,35 @@ pub(crate) struct Explain {
 /// `drill`.
 #[derive(Debug, Args)]
 pub(crate) struct Drill {
-    /// The scenario: who asks, how targets behave, what breaks when, what is expected.
-    #[arg(value_name = "SCENARIO.yaml")]
-    pub(crate) scenario: PathBuf,
+    /// Scenarios: who asks, how targets behave, what breaks when, what is expected.
+    #[arg(required = true, value_name = "SCENARIO.yaml")]
+    pub(crate) scenarios: Vec<PathBuf>,
     /// Drill this configuration instead of the one the scenario names.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Ask for this model instead of the ones the scenario names.
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// The same seed gives the same run.
+    /// The same seed gives the same run; over sockets the same requests and answers.
     #[arg(short, long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Runs, each with the next seed; of twenty, one may miss a bar.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seeds: u32,
+    /// On virtual time, or in real time through real gateways, providers and callers on loopback sockets; then all
+    /// scenarios and seeds run at the same time.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) over: Over,
+}
+
+/// What a drill runs over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    /// Virtual time, without bytes.
+    #[default]
+    VirtualTime,
+    /// Loopback sockets, in real time.
+    Sockets,
 }
 
 /// `simulate`.

@@ -169,7 +169,7 @@ async fn read(mut body: AnswerBody, started: Instant) -> (Bytes, Duration) {
 
 /// What an application has of an answer.
 #[derive(Debug, Default)]
-struct Heard {
+pub(crate) struct Heard {
     text: String,
     /// The answer said that it is whole.
     is_ended: bool,
@@ -180,13 +180,15 @@ struct Heard {
 }
 
 impl Heard {
-    fn of_whole(body: &[u8]) -> Self {
+    /// Reads an answer in one piece.
+    pub(crate) fn of_whole(body: &[u8]) -> Self {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap_or_default();
         Self { text: text.to_owned(), is_ended: !text.is_empty(), is_error: false, went_on: went_on(&answer) }
     }
 
-    fn of_stream(body: Bytes) -> Self {
+    /// Reads a stream.
+    pub(crate) fn of_stream(body: Bytes) -> Self {
         let mut heard = Self::default();
         let (frames, _) = sse::frames(body);
         for frame in &frames {
@@ -201,7 +203,8 @@ impl Heard {
         heard
     }
 
-    fn judged(&self, is_right: impl FnOnce(&str) -> bool) -> End {
+    /// How it ended, where `is_right` knows the words.
+    pub(crate) fn judged(&self, is_right: impl FnOnce(&str) -> bool) -> End {
         match (self.is_ended, self.is_error) {
             (_, true) => End::Honest,
             (false, false) => End::CutSilently,

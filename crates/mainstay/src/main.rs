@@ -34,7 +34,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
-    let log = !matches!(command, Command::Demo(_));
+    // These two tell what happens themselves.
+    let log = !matches!(command, Command::Demo(_) | Command::Drill(_));
     start_logging(log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         Command::Check(options) => explain::check(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Schema => say(&format!("{:#}", config::schema())),
-        Command::Drill(options) => drill::run(&options),
+        Command::Drill(options) => runtime.block_on(drill::run(&options)),
         Command::Simulate(options) => runtime.block_on(simulate::run(&options, recorder)),
         Command::History(History::Check(options)) => history_check::run(&options),
         Command::Demo(options) => runtime.block_on(demo::run(&options, recorder)),

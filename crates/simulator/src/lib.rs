@@ -34,6 +34,7 @@
 mod answer;
 mod behaviour;
 mod body;
+mod conduct;
 mod continues;
 mod cut;
 mod duration;
@@ -64,6 +65,7 @@ mod words;
 
 pub use behaviour::{Behaviour, FaultRule, Flap, Pace};
 pub use body::{BrokenBody, SimBody};
+pub use conduct::{Conduct, Conductor};
 pub use continues::{Continues, Manner, NativeWay};
 pub use cut::{Count, Cut, CutBy, CutPoint};
 pub use fault::{FaultKind, HintForm, ParseFaultError, RetryHint};

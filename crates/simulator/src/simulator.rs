@@ -2,6 +2,7 @@
 
 use crate::behaviour::{Behaviour, FaultRule, Pace};
 use crate::body::SimBody;
+use crate::conduct::{Conduct, Conductor};
 use crate::continues::Continues;
 use crate::fault::FaultKind;
 use crate::journal::{Entry, Journal};
@@ -12,7 +13,7 @@ use crate::wire;
 use bytes::Bytes;
 use canon::DialectName;
 use history::Recorder;
-use http::{Request, Response, request};
+use http::{HeaderMap, Request, Response, request};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -94,6 +95,7 @@ struct Inner {
     journal: Arc<Journal>,
     changed: tokio::sync::watch::Sender<()>,
     history: OnceLock<Arc<dyn Recorder>>,
+    conductor: OnceLock<Arc<dyn Conductor>>,
 }
 
 /// A simulated provider. Clones are the same provider.
@@ -108,8 +110,9 @@ impl Simulator {
         let behaviour = Arc::new(provider.behaviour.clone());
         let state = State { behaviour, set_at: Duration::ZERO, seen: 0, ordinal: 0 };
         let (changed, _) = tokio::sync::watch::channel(());
-        let (state, journal, history) = (Mutex::new(state), Journal::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { provider, state, journal, changed, history }) }
+        let (state, journal) = (Mutex::new(state), Journal::new());
+        let (history, conductor) = (OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { provider, state, journal, changed, history, conductor }) }
     }
 
     /// The provider's name.
@@ -170,6 +173,11 @@ impl Simulator {
         let _is_first = self.inner.history.set(recorder);
     }
 
+    /// Asks this conductor what to do with each call, from now on; only the first one counts.
+    pub fn conducted_by(&self, conductor: Arc<dyn Conductor>) {
+        let _is_first = self.inner.conductor.set(conductor);
+    }
+
     /// Answers one request, on the time of the runtime. Dropping the future or the body is the client's hang-up.
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<SimBody>, ConnectionFault> {
         let (parts, body) = request.into_parts();
@@ -187,9 +195,16 @@ impl Simulator {
         let (seen, ordinal) = (state.seen, state.ordinal);
         state.seen += 1;
         state.ordinal += 1;
-        let faults = state.behaviour.drawn(now.saturating_sub(state.set_at), seen);
-        let behaviour = Arc::clone(&state.behaviour);
+        let mut faults = state.behaviour.drawn(now.saturating_sub(state.set_at), seen);
+        let mut behaviour = Arc::clone(&state.behaviour);
         drop(state);
+        let mut more_headers = HeaderMap::new();
+        if let Some(conduct) = self.inner.conductor.get().and_then(|conductor| conductor.conduct(&parts.headers)) {
+            let Conduct { pace, answer, faults: conducted, headers } = conduct;
+            let (seed, continues) = (behaviour.seed, behaviour.continues);
+            behaviour = Arc::new(Behaviour { seed, continues, pace, answer, faults: Vec::new(), recover_at: None });
+            (faults, more_headers) = (conducted, headers);
+        }
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
         let applied = faults.iter().map(ToString::to_string).collect();
         let record =
@@ -201,7 +216,7 @@ impl Simulator {
         let door = wire::admit(dialect, self.inner.provider.keyless, &parts.uri, &parts.headers);
         let route = wire::route(dialect, &parts.method, &parts.uri);
         let refused = door.err().map(|invalid| invalid.refusal(dialect));
-        Turn { simulator: self.clone(), faults, behaviour, ordinal, route, refused, record: Some(record) }
+        Turn { simulator: self.clone(), faults, behaviour, ordinal, route, refused, more_headers, record: Some(record) }
     }
 
     /// Whether this kind of fault holds for every connection made now.
@@ -240,7 +255,7 @@ impl Simulator {
     }
 }
 
-fn request_id(headers: &http::HeaderMap) -> Option<&str> {
+fn request_id(headers: &HeaderMap) -> Option<&str> {
     ["x-mainstay-attempt", "x-request-id", "x-client-request-id", "idempotency-key"]
         .into_iter()
         .find_map(|name| headers.get(name).and_then(|id| id.to_str().ok()))

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use canon::DialectName;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub struct Turn {
     pub(crate) route: Option<Route>,
     /// What the door said: a missing or bad key.
     pub(crate) refused: Option<Refusal>,
+    /// For the head of the answer.
+    pub(crate) more_headers: HeaderMap,
     /// Gone once an answer carries it.
     pub(crate) record: Option<Record>,
 }
@@ -317,6 +319,7 @@ impl Turn {
         self.simulator.answered(self.ordinal, 200);
         let mut response = Response::new(SimBody::new(steps, length, self.record.take()));
         let headers = response.headers_mut();
+        headers.extend(std::mem::take(&mut self.more_headers));
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if is_zipped {
             headers.insert(http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
