@@ -7,19 +7,25 @@ use super::{Entrant, Ordered, Placed};
 use crate::{Node, Strategy};
 use health::{BreakerStanding, Standing};
 
+/// What stands in a model as one target.
+enum Member {
+    One(usize),
+    Group(Ordered),
+}
+
 /// The entrants must stand by the numbers of their targets.
 pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
-    let mut members: Vec<Ordered> = Vec::with_capacity(nodes.len());
+    let mut members: Vec<Member> = Vec::with_capacity(nodes.len());
     let mut stand_ins: Vec<Entrant> = Vec::with_capacity(nodes.len());
     let known = |target: usize| {
         let found = entrants.binary_search_by_key(&target, |entrant| entrant.target).ok()?;
         entrants.get(found).copied()
     };
     for node in nodes {
-        let (ordered, stand_in) = match node {
+        let (member, stand_in) = match node {
             Node::Target(target) => {
                 let Some(entrant) = known(*target) else { continue };
-                (alone(&entrant), entrant)
+                (Member::One(*target), entrant)
             }
             Node::Group(group) => {
                 let ordered = order(&group.nodes, group.strategy, entrants, rng);
@@ -32,27 +38,30 @@ pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rn
                     provider_unreachable: lead.is_some_and(|(_, entrant)| entrant.provider_unreachable),
                     ..chosen
                 };
-                (ordered, stand_in)
+                (Member::Group(ordered), stand_in)
             }
         };
         stand_ins.push(Entrant { target: members.len(), ..stand_in });
-        members.push(ordered);
+        members.push(member);
     }
     let ordered = super::order(strategy, &mut stand_ins, rng);
-    let of = |member: usize| members.get(member).into_iter();
-    Ordered {
-        healthy: ordered.healthy.iter().flat_map(|member| of(*member).flat_map(|it| &it.healthy)).copied().collect(),
-        now: ordered
-            .now
-            .iter()
-            .flat_map(|stand_in| of(stand_in.target).flat_map(|it| in_place(it, stand_in)))
-            .collect(),
+    let mut healthy = Vec::with_capacity(entrants.len());
+    for member in &ordered.healthy {
+        match members.get(*member) {
+            Some(Member::One(target)) => healthy.push(*target),
+            Some(Member::Group(group)) => healthy.extend(&group.healthy),
+            None => {}
+        }
     }
-}
-
-fn alone(entrant: &Entrant) -> Ordered {
-    let placed = Placed { target: entrant.target, standing: entrant.standing, demoted: None, score: None };
-    Ordered { healthy: vec![entrant.target], now: entrant.available.then_some(placed).into_iter().collect() }
+    let mut now = Vec::with_capacity(entrants.len());
+    for stand_in in &ordered.now {
+        match members.get(stand_in.target) {
+            Some(Member::One(target)) => now.push(Placed { target: *target, ..*stand_in }),
+            Some(Member::Group(group)) => now.extend(in_place(group, stand_in)),
+            None => {}
+        }
+    }
+    Ordered { healthy, now }
 }
 
 /// How a group stands whose first is this one.

@@ -1,7 +1,8 @@
 //! `priority`: as written; health decides who is demoted.
 //!
 //! A ramping target keeps its place for its share of the requests and stands behind the next healthy one for the
-//! rest; so does a slow one, and one whose limits are about to be used up. A chronic flapper and a target of an unreachable provider stand behind all others.
+//! rest; so does a slow one, and one whose limits are about to be used up: both answer, so they stand before one that has
+//! not proved itself yet. A chronic flapper and a target of an unreachable provider stand behind all others.
 
 use super::{Entrant, Ordered, Placed, last_resort};
 use crate::Demotion;
@@ -10,6 +11,7 @@ use health::BreakerStanding;
 pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     let mut now = Vec::with_capacity(entrants.len());
     let mut behind_next = Vec::new();
+    let mut ramping = Vec::new();
     let mut last = Vec::new();
     for entrant in entrants.iter().filter(|entrant| entrant.available) {
         let place =
@@ -24,7 +26,7 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
         if let Some(demotion) = last_resort(entrant) {
             last.push(place(Some(demotion)));
         } else if outside_share {
-            behind_next.push(place(Some(Demotion::Ramping)));
+            ramping.push(place(Some(Demotion::Ramping)));
         } else if entrant.near_limit {
             behind_next.push(place(Some(Demotion::NearLimit)));
         } else if entrant.standing.slow {
@@ -32,9 +34,11 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
         } else {
             now.push(place(None));
             now.append(&mut behind_next);
+            now.append(&mut ramping);
         }
     }
     now.append(&mut behind_next);
+    now.append(&mut ramping);
     now.append(&mut last);
     Ordered { healthy: entrants.iter().map(|entrant| entrant.target).collect(), now }
 }
@@ -79,6 +83,14 @@ mod tests {
         let leads = orders.iter().filter(|order| **order == [0, 1, 2]).count();
         assert!((300..=500).contains(&leads), "{leads}");
         assert!(orders.iter().all(|order| *order == [0, 1, 2] || *order == [1, 0, 2]));
+    }
+
+    #[test]
+    fn outside_its_share_a_ramping_target_does_not_lead_because_the_next_is_slow() {
+        let mut entrants = [entrant(0, BreakerStanding::Ramping { share: 0.2 }), entrant(1, BreakerStanding::Closed)];
+        entrants[1].standing.slow = true;
+        let leads = (0..2_000).filter(|seed| targets(&entrants, *seed) == [0, 1]).count();
+        assert!((300..=500).contains(&leads), "{leads}");
     }
 
     #[test]

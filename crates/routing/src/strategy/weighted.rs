@@ -19,12 +19,15 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
 pub(super) fn order_by(entrants: &[Entrant], weight: impl Fn(&Entrant) -> f64, rng: &mut fastrand::Rng) -> Ordered {
     let scaled = |entrant: &Entrant| weight(entrant) * share(entrant);
     let keys: Vec<f64> = entrants.iter().map(|_| -(1.0 - rng.f64()).ln()).collect();
-    let healthy = sorted(entrants, &keys, &weight).iter().map(|entrant| entrant.target).collect();
+    let by_weight = sorted(entrants, &keys, &weight);
+    let healthy = by_weight.iter().map(|entrant| entrant.target).collect();
     // Any share of its own would let a flapper trip again and again, and meet a 429.
     let is_last = |entrant: &Entrant| entrant.near_limit || last_resort(entrant).is_some();
     let others = entrants.iter().any(|entrant| entrant.available && !is_last(entrant));
     let weight_now = |entrant: &Entrant| if others && is_last(entrant) { 0.0 } else { scaled(entrant) };
-    let now = sorted(entrants, &keys, weight_now)
+    let is_whole = |entrant: &Entrant| !is_last(entrant) && share(entrant) >= 1.0;
+    let order_now = if entrants.iter().all(is_whole) { by_weight } else { sorted(entrants, &keys, weight_now) };
+    let now = order_now
         .into_iter()
         .filter(|entrant| entrant.available)
         .map(|entrant| Placed {
@@ -43,7 +46,7 @@ fn sorted<'a>(entrants: &'a [Entrant], keys: &[f64], weight: impl Fn(&Entrant) -
         .zip(keys)
         .map(|(entrant, key)| (key / weight(entrant).max(f64::MIN_POSITIVE), entrant))
         .collect();
-    by_key.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    by_key.sort_unstable_by(|(a, one), (b, other)| a.total_cmp(b).then(one.target.cmp(&other.target)));
     by_key.into_iter().map(|(_, entrant)| entrant).collect()
 }
 
