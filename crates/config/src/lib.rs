@@ -9,6 +9,7 @@ mod load;
 mod nested;
 mod objectives;
 mod overload;
+mod patch;
 mod price;
 mod probes;
 mod quality;

@@ -161,7 +161,7 @@ impl Build<'_> {
     }
 
     /// Replaces every `${NAME}` by the environment's value; `$${` stands for `${`.
-    fn expand(&self, text: &str) -> Result<String, ConfigError> {
+    pub(crate) fn expand(&self, text: &str) -> Result<String, ConfigError> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -421,6 +421,10 @@ impl Build<'_> {
         let mut target = snapshot
             .make_target(provider, model, full.label.as_deref())
             .ok_or_else(|| self.at(path, &self.unknown_provider(snapshot, provider)))?;
+        target.patch = self.patch(&target, path, full.prompt.as_ref(), full.parameters.as_ref())?;
+        if let Some(keys) = &full.keys {
+            target.credentials = self.own_credentials(snapshot, &target, path, keys)?;
+        }
         if let Some(prices) = full.prices {
             target.facts.prices = Some(self.prices(path, prices)?);
         }

@@ -86,6 +86,9 @@ impl RawTarget {
             (full.max_price.is_some(), "max_price"),
             (full.max_price_ratio.is_some(), "max_price_ratio"),
             (full.spend.is_some(), "spend"),
+            (full.prompt.is_some(), "prompt"),
+            (full.parameters.is_some(), "parameters"),
+            (full.keys.is_some(), "keys"),
             (full.inject.is_some(), "inject"),
         ]
         .into_iter()

@@ -4,6 +4,7 @@
 
 use crate::objectives::RawObjectives;
 use crate::overload::{RawOverload, priority_schema};
+use crate::patch::{self, RawParameters, RawPrompt};
 use crate::price::{RawMaxPrice, RawSpend};
 use crate::probes::RawProbes;
 use crate::quality::{RawChecks, RawEvaluate};
@@ -13,7 +14,7 @@ use crate::sessions::RawSessions;
 use crate::strategy::{RawQuality, RawStrategy};
 use crate::tiers::RawTier;
 use crate::units::{Size, Span};
-use canon::Priority;
+use canon::{Priority, Secret};
 use catalog::{Prices, Ratio, RawProvider};
 use routing::tier::Scorer;
 use routing::{Across, Hold, RescueMode};
@@ -231,6 +232,14 @@ pub struct RawFullTarget {
     pub max_price_ratio: Option<Ratio>,
     /// What may be spent on it within a stretch of time: `{ limit: $5, window: 1h }`.
     pub spend: Option<RawSpend>,
+    /// System text and example turns that its requests alone are given.
+    pub prompt: Option<RawPrompt>,
+    /// Parameters that its requests alone are given.
+    pub parameters: Option<RawParameters>,
+    /// Credentials of its own, instead of its provider's.
+    #[serde(default, deserialize_with = "patch::secrets")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub keys: Option<Vec<Secret>>,
     /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
     pub inject: Option<RawInject>,
 }

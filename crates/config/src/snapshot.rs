@@ -101,21 +101,22 @@ impl Pool {
     pub(crate) fn new(provider: Provider, keys: Vec<Secret>, health: &Health) -> Self {
         let name = &provider.name;
         let keys = if keys.is_empty() { vec![Secret::new("")] } else { keys };
-        let keys = keys
-            .into_iter()
-            .map(|secret| {
-                let id = format!("{name}/{}", fingerprint(&secret));
-                Key { health: health.credential(&id), id, secret }
-            })
-            .collect();
-        Self { health: health.provider(name), keys, provider: Arc::new(provider) }
+        Self { health: health.provider(name), keys: named(name, keys, health), provider: Arc::new(provider) }
     }
+}
 
-    /// The keys as a target with this model uses them.
-    fn credentials(&self, model: &str) -> Vec<Credential> {
-        let of = |key: &Key| Credential::new(key.id.clone(), key.secret.clone(), Arc::clone(&key.health), model);
-        self.keys.iter().map(of).collect()
-    }
+fn named(provider: &str, keys: Vec<Secret>, health: &Health) -> Vec<Key> {
+    let key = |secret| {
+        let id = format!("{provider}/{}", fingerprint(&secret));
+        Key { health: health.credential(&id), id, secret }
+    };
+    keys.into_iter().map(key).collect()
+}
+
+/// Keys as a target with this model uses them.
+fn credentials(keys: &[Key], model: &str) -> Vec<Credential> {
+    let of = |key: &Key| Credential::new(key.id.clone(), key.secret.clone(), Arc::clone(&key.health), model);
+    keys.iter().map(of).collect()
 }
 
 /// Eight hex digits of the key's hash: stable across reloads, tells keys apart, gives nothing away.
@@ -359,6 +360,17 @@ impl Snapshot {
         self.pools.get(provider)
     }
 
+    /// Credentials of one target alone. A key that its provider has too is one with that.
+    pub(crate) fn credentials(&self, target: &Target, keys: Vec<Secret>) -> Vec<Credential> {
+        credentials(&named(&target.provider.name, keys, &self.health), &target.model)
+    }
+
+    /// Whether a target has other credentials than its provider.
+    pub fn has_own_credentials(&self, target: &Target) -> bool {
+        let Some(pool) = self.pools.get(&target.provider.name) else { return false };
+        !pool.keys.iter().map(|key| &key.id).eq(target.credentials.iter().map(|credential| &credential.id))
+    }
+
     pub(crate) fn make_target(&self, provider: &str, model: &str, label: Option<&str>) -> Option<Target> {
         let pool = self.pools.get(provider)?;
         let known = pool.provider.model(model);
@@ -380,12 +392,13 @@ impl Snapshot {
             model: model.to_owned(),
             profile: Arc::<Profile>::new(known.profile),
             facts: known.facts,
-            credentials: pool.credentials(model),
+            credentials: credentials(&pool.keys, model),
             weight: 1,
             region: None,
             why: None,
             same_model: same_model(model),
             provider_health: pool.health.clone(),
+            patch: None,
         })
     }
 

@@ -226,6 +226,7 @@ impl Settlement {
             "served_by": served(machine),
             "reason": machine.reason(),
             "session": machine.plan().session_told(),
+            "patches": machine.patches(),
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),

@@ -2,9 +2,11 @@
 
 use crate::inquiry::Inquiry;
 use bytes::Bytes;
-use canon::{Drops, Fault, FaultClass, Origin, Request};
+use canon::{Drops, Fault, FaultClass, Request};
 use catalog::{Auth, Provider};
-use dialect::splice;
+use dialect::PathFacts;
+use dialect::scan::Scan;
+use dialect::splice::{self, patch::Origin};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use routing::{Credential, Target};
 use std::sync::Arc;
@@ -62,17 +64,23 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, Fault> {
     let same_dialect = target.provider.dialect == inquiry.dialect;
     let mut drops = Drops::new();
-    let (path, body, altered) = if same_dialect
-        && !splice::needs_reencode(inquiry.dialect, &inquiry.scan, &target.profile)
-    {
-        let body =
-            splice::splice(inquiry.dialect, &inquiry.body, &inquiry.scan, &target.model, &target.profile, &mut drops);
-        let path = dialect::outbound(inquiry.dialect).path(&target.model, inquiry.scan.stream);
-        (path, body, !drops.is_empty())
-    } else {
-        let (path, body) = encode(inquiry, target, &mut drops)?;
-        (path, body, true)
-    };
+    let (path, body, altered) =
+        if same_dialect && !splice::needs_reencode(inquiry.dialect, &inquiry.scan, &target.profile) {
+            let path = dialect::outbound(inquiry.dialect).path(&target.model, inquiry.scan.stream);
+            let Inquiry { dialect, body, scan, .. } = inquiry;
+            let body = match &target.patch {
+                None => splice::splice(*dialect, body, scan, &target.model, &target.profile, &mut drops),
+                Some(patch) => {
+                    let origin = Origin { states_cap: scan.max_output_tokens.is_some(), goes_on: false };
+                    let patched = patch.apply(*dialect, body, scan, origin, &mut drops);
+                    spliced(target, &patched, &mut drops)?
+                }
+            };
+            (path, body, !drops.is_empty() || target.patch.is_some())
+        } else {
+            let (path, body) = encode(inquiry, target, &mut drops)?;
+            (path, patched(inquiry, target, body, false, &mut drops)?, true)
+        };
     let headers = headers(inquiry, target, credential, same_dialect, attempt)?;
     let call = Call { endpoint, method: Method::POST, path, headers, body, connect };
     Ok(Prepared { call, drops, altered, same_dialect })
@@ -91,6 +99,9 @@ pub(crate) fn prepare_rescue(
     let same_dialect = target.provider.dialect == inquiry.dialect;
     let mut drops = Drops::new();
     let (path, body) = write(request, target, &mut drops)?;
+    // Asked again as a whole, the request has no more turns than the caller wrote.
+    let goes_on = inquiry.canonical().is_ok_and(|own| request.messages.len() > own.messages.len());
+    let body = patched(inquiry, target, body, goes_on, &mut drops)?;
     let headers = headers(inquiry, target, credential, same_dialect, attempt)?;
     let call = Call { endpoint, method: Method::POST, path, headers, body, connect };
     Ok(Prepared { call, drops, altered: true, same_dialect })
@@ -101,7 +112,7 @@ fn encode(inquiry: &Inquiry, target: &Target, drops: &mut Drops) -> Result<(Stri
         code: Some(bad.code.to_owned()),
         parameter: bad.parameter.clone(),
         status: Some(400),
-        ..Fault::new(FaultClass::InvalidRequest, Origin::Mainstay, bad.message.clone())
+        ..Fault::new(FaultClass::InvalidRequest, canon::Origin::Mainstay, bad.message.clone())
     })?;
     write(request, target, drops)
 }
@@ -110,9 +121,36 @@ fn write(request: &Request, target: &Target, drops: &mut Drops) -> Result<(Strin
     let outbound = dialect::outbound(target.provider.dialect);
     let encoded = outbound.encode_request(request, &target.model, &target.profile, drops).map_err(|cannot| Fault {
         parameter: Some(cannot.path.clone()),
-        ..Fault::new(FaultClass::UnsupportedParameter, Origin::Mainstay, format!("{}: {}", cannot.path, cannot.reason))
+        ..Fault::new(
+            FaultClass::UnsupportedParameter,
+            canon::Origin::Mainstay,
+            format!("{}: {}", cannot.path, cannot.reason),
+        )
     })?;
     Ok((encoded.path, encoded.body))
+}
+
+/// The target's patch, written into a body that an encoder made for it.
+fn patched(inquiry: &Inquiry, target: &Target, body: Bytes, goes_on: bool, drops: &mut Drops) -> Result<Bytes, Fault> {
+    let Some(patch) = &target.patch else { return Ok(body) };
+    let scan = scan_of(target, &body)?;
+    let origin = Origin { states_cap: inquiry.scan.max_output_tokens.is_some(), goes_on };
+    let patched = patch.apply(target.provider.dialect, &body, &scan, origin, drops);
+    spliced(target, &patched, drops)
+}
+
+/// What a patch wrote is shaped by the target's profile, as what a caller writes is.
+fn spliced(target: &Target, patched: &Bytes, drops: &mut Drops) -> Result<Bytes, Fault> {
+    let scan = scan_of(target, patched)?;
+    Ok(splice::splice(target.provider.dialect, patched, &scan, &target.model, &target.profile, drops))
+}
+
+fn scan_of(target: &Target, body: &[u8]) -> Result<Scan, Fault> {
+    let path = PathFacts { model: Some(target.model.clone()), ..PathFacts::default() };
+    dialect::scan::scan(target.provider.dialect, &path, body).map_err(|bad| {
+        let message = format!("{}: its patch does not fit the request: {}", target.id, bad.message);
+        Fault::new(FaultClass::InvalidRequest, canon::Origin::Mainstay, message)
+    })
 }
 
 fn headers(
@@ -181,7 +219,7 @@ fn authorize(headers: &mut HeaderMap, auth: &Auth, credential: &Credential) -> R
     let unusable = || {
         Fault::new(
             FaultClass::AuthRejected,
-            Origin::Mainstay,
+            canon::Origin::Mainstay,
             format!("credential {} has characters no header can carry", credential.id),
         )
     };

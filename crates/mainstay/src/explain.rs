@@ -74,7 +74,11 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     let others = told.iter().filter_map(not_holding).collect::<String>();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
     let beside = probes(&snapshot, &model, at);
-    say(&format!("{plan}{reversal}{others}{complexity}{}{beside}", price_lists(&model, &needs)))
+    say(&format!(
+        "{plan}{reversal}{others}{complexity}{}{}{beside}",
+        price_lists(&model, &needs),
+        patches(&snapshot, &model)
+    ))
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {
@@ -123,6 +127,23 @@ fn price_lists(model: &Model, needs: &Needs) -> String {
             (None, _) => " (configured)".to_owned(),
         };
         let _ = writeln!(text, "{heading}  {}: {} in{cached}, {} out{source}", target.id, rates.input, rates.output);
+    }
+    text
+}
+
+/// What the requests of each target alone are changed by.
+fn patches(snapshot: &Snapshot, model: &Model) -> String {
+    let mut text = String::new();
+    for target in model.targets.iter() {
+        let own = snapshot.has_own_credentials(target).then(|| match target.credentials.len() {
+            1 => "a credential of its own".to_owned(),
+            more => format!("{more} credentials of its own"),
+        });
+        let patch = target.patch.iter().flat_map(|patch| patch.describe());
+        for line in patch.chain(own) {
+            let heading = if text.is_empty() { "patches, of requests to this target alone\n" } else { "" };
+            let _ = writeln!(text, "{heading}  {}: {line}", target.id);
+        }
     }
     text
 }

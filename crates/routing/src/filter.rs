@@ -24,12 +24,9 @@ pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReaso
     if let Some((_, _, capability)) = lacking {
         return Some(ExclusionReason::Lacks { capability });
     }
-    match target.facts.context_window {
-        Some(window) if window < needs.estimated_tokens => {
-            Some(ExclusionReason::WindowTooSmall { window, estimated: needs.estimated_tokens })
-        }
-        _ => None,
-    }
+    let estimated = target.prompt_tokens(needs);
+    let window = target.facts.context_window.filter(|window| *window < estimated)?;
+    Some(ExclusionReason::WindowTooSmall { window, estimated })
 }
 
 /// Why the target is below the floor of a request of this tier.

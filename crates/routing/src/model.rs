@@ -3,12 +3,13 @@
 
 use crate::tier::Tiers;
 use crate::{
-    Balance, Checks, Evaluate, Guards, Judge, ModelLedger, ModelRules, Objectives, Quality, Sessions, SpeedBy,
+    Balance, Checks, Evaluate, Guards, Judge, ModelLedger, ModelRules, Needs, Objectives, Quality, Sessions, SpeedBy,
     TargetLedger,
 };
 use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
+use dialect::splice::patch::Patch;
 use health::{CredentialHealth, Limits, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,6 +82,20 @@ pub struct Target {
     pub tally: Option<Arc<rules::Tally>>,
     /// Whether it meets the objectives of the model that lists it; `None` = it has none.
     pub judge: Option<Arc<Judge>>,
+    /// What its requests are changed by.
+    pub patch: Option<Arc<Patch>>,
+}
+
+impl Target {
+    /// Tokens of the prompt that it is sent, an estimate.
+    pub fn prompt_tokens(&self, needs: &Needs) -> u64 {
+        needs.estimated_tokens.saturating_add(self.patch.as_ref().map_or(0, |patch| patch.tokens()))
+    }
+
+    /// The cap on the output that it is sent.
+    pub fn output_cap(&self, needs: &Needs) -> Option<u64> {
+        self.patch.as_ref().map_or(needs.max_output_tokens, |patch| patch.output_cap(needs.max_output_tokens))
+    }
 }
 
 /// The order of candidates; each has a file in `strategy/` and a line in its registry.

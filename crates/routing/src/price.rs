@@ -32,15 +32,16 @@ pub struct Estimate {
 /// it is taken for a page. The cached part is what this target has lately read from its cache.
 pub fn estimate(model: &Model, target: &Target, needs: &Needs) -> Estimate {
     let answers = u64::from(needs.answers.max(1));
-    let cap = match (needs.max_output_tokens, target.facts.max_output_tokens) {
+    let stated = target.output_cap(needs);
+    let cap = match (stated, target.facts.max_output_tokens) {
         (Some(asked), Some(possible)) => Some(asked.min(possible)),
         (asked, possible) => asked.or(possible),
     };
     let usual = model.ledger.usual_output().unwrap_or(UNKNOWN_OUTPUT);
     let expected = cap.map_or(usual, |cap| usual.min(cap));
     // A cap nobody stated is no plan to use it up.
-    let longest = needs.max_output_tokens.and(cap).unwrap_or(expected);
-    let input_tokens = needs.estimated_tokens;
+    let longest = stated.and(cap).unwrap_or(expected);
+    let input_tokens = target.prompt_tokens(needs);
     let rates = target.facts.prices.as_ref().map(|prices| prices.at(needs.asked_at, input_tokens));
     let output_tokens = expected.saturating_mul(answers);
     let most = rates.map(|rates| rates.input.of(input_tokens).plus(rates.output.of(longest.saturating_mul(answers))));

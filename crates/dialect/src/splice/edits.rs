@@ -14,6 +14,11 @@ impl Edits {
         self.0.push((range, with));
     }
 
+    /// Something is to be written at this place already.
+    pub(super) fn has_insertion(&self, at: usize) -> bool {
+        self.0.iter().any(|(range, _)| *range == (at..at))
+    }
+
     /// The body with the edits made; the same buffer when there are none. An edit inside another one is void: what it
     /// would have changed is gone.
     pub(super) fn apply(mut self, body: &Bytes) -> Bytes {
@@ -71,6 +76,11 @@ impl<'a> Members<'a> {
     /// `path` = how reports name a member: what stands before its key.
     pub(super) fn new(body: &'a [u8], fields: &'a [Field], path: &'static str) -> Self {
         Self { body, fields, changes: vec![Change::default(); fields.len()], path }
+    }
+
+    /// None of them is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.iter().all(|change| change.removed)
     }
 
     pub(super) fn path(&self) -> &'static str {

@@ -6,6 +6,7 @@
 mod edits;
 mod messages;
 mod parameters;
+pub mod patch;
 
 use crate::profile::{GeminiThinking, Profile, StreamUsage, Thinking};
 use crate::scan::{Field, Scan};

@@ -178,6 +178,8 @@ impl Asking {
 fn facts(admitted: &Admitted) -> Vec<String> {
     let targets = &admitted.model.targets;
     let mut facts: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();
+    let patch = |target: &Arc<routing::Target>| Some(format!("{} {}", target.id, target.patch.as_ref()?.identity()));
+    facts.extend(targets.iter().filter_map(patch));
     let inquiry = &admitted.inquiry;
     if let Some(tiers) = &admitted.model.settings.tiers {
         // An answer of a lower tier is none of a higher one.

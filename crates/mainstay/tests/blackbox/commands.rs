@@ -122,6 +122,18 @@ fn explain_tells_what_is_probed_and_what_that_costs() {
 }
 
 #[test]
+fn explain_tells_what_each_target_alone_would_be_sent() {
+    let folder = folder();
+    let patched = "[{ target: a/able, prompt: { append_system: 'No headings.' }, parameters: { at_most: { max_tokens: 100 } \
+                   } }, a/blind]";
+    std::fs::write(folder.join("mainstay.yaml"), CAPABLE.replace("[a/small, a/blind, a/able]", patched)).unwrap();
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    let told = "patches, of requests to this target alone\n  a/able: system text of 12 characters after the caller's: \"No \
+                headings.\"\n  a/able: max_tokens at most 100\n";
+    assert!(said.contains(told) && !said.contains("a/blind: "), "{said}");
+}
+
+#[test]
 fn explain_tells_the_tier_of_a_request_and_who_said_so() {
     let folder = folder();
     let tiers = "[{ target: a/small, tier: bulk }, { target: a/able, tier: premium }]\n    tiers: [{ name: bulk }, { name: \

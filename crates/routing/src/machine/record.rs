@@ -7,6 +7,7 @@ use crate::{Target, price};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
 use catalog::Usd;
 use health::{LimitReservation, Permit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A candidate's way through the exchange.
@@ -104,6 +105,12 @@ impl Machine {
     /// How many attempts were made so far.
     pub fn attempts_made(&self) -> usize {
         self.records.len()
+    }
+
+    /// What the patches of the targets that were asked change, by target; see [`dialect::splice::patch::Patch::names`].
+    pub fn patches(&self) -> BTreeMap<&str, Vec<String>> {
+        let targets = self.records.iter().map(|record| &record.target);
+        targets.filter_map(|target| Some((&*target.id, target.patch.as_ref()?.names()))).collect()
     }
 
     /// Who serves, once that is decided: at the commit, or when a whole answer came.

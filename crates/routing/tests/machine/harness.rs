@@ -133,6 +133,7 @@ impl Pool {
                     Strategy::Auto(objectives) => Some(ledger.target(&id).judge(objectives)),
                     _ => None,
                 },
+                patch: None,
                 id,
             })
         });
