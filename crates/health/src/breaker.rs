@@ -164,6 +164,16 @@ impl Breaker {
         }
     }
 
+    /// A fresh one with the same settings.
+    pub(crate) fn sibling(&mut self) -> Self {
+        Self::new(&self.settings, self.rng.u64(..))
+    }
+
+    /// So many hard faults in a row had another explanation, and have it no more.
+    pub(crate) fn suspect(&mut self, faults: u32) {
+        self.run = self.run.saturating_add(faults);
+    }
+
     pub(crate) fn configure(&mut self, settings: &BreakerSettings) {
         if self.settings.window != settings.window {
             self.window = Window::new(settings.window);
@@ -355,7 +365,8 @@ impl Breaker {
         }
     }
 
-    fn is_serving(&self) -> bool {
+    /// It rests not, and is not half-open.
+    pub(crate) fn is_serving(&self) -> bool {
         matches!(self.state, State::Closed | State::Ramping { .. })
     }
 

@@ -14,6 +14,7 @@
 mod baseline;
 mod breaker;
 mod budget;
+mod by_size;
 mod credential;
 mod door;
 mod histogram;

@@ -27,8 +27,8 @@ pub(crate) struct Recent {
     slots: [Slot; CALLS],
     next: AtomicUsize,
     waiting: AtomicUsize,
-    /// What began before counts no more.
-    since: AtomicU64,
+    /// What began before counts no more, by size.
+    since: [AtomicU64; PromptSize::CLASSES],
 }
 
 /// A watched call's place.
@@ -39,7 +39,7 @@ pub(crate) struct Place(usize);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Seen {
     /// Its first token is waited for.
-    Waits { size: PromptSize, age: Duration },
+    Waits { age: Duration },
     /// It ended, and said this.
     Said(f64),
 }
@@ -50,7 +50,7 @@ impl Recent {
             slots: std::array::from_fn(|_| Slot { word: AtomicU64::new(0), said: AtomicU32::new(0) }),
             next: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            since: AtomicU64::new(0),
+            since: [const { AtomicU64::new(0) }; PromptSize::CLASSES],
         }
     }
 
@@ -110,34 +110,48 @@ impl Recent {
 
     /// Calls that began before `now` are not to be counted any more.
     pub(crate) fn begin_anew(&self, now: Instant) {
-        self.since.store(micros(now), Ordering::Relaxed);
+        self.since.iter().for_each(|since| since.store(micros(now), Ordering::Relaxed));
     }
 
-    /// Start (an ordering) and state of each, in no order.
-    pub(crate) fn calls(&self, now: Instant) -> impl Iterator<Item = (u64, Seen)> {
-        let since = self.since.load(Ordering::Relaxed);
+    /// The same for calls of one size.
+    pub(crate) fn begin_anew_of(&self, size: PromptSize, now: Instant) {
+        if let Some(since) = self.since.get(size.index()) {
+            since.store(micros(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Start (an ordering), size and state of each, in no order.
+    pub(crate) fn calls(&self, now: Instant) -> impl Iterator<Item = (u64, PromptSize, Seen)> {
         let now = micros(now);
         self.slots.iter().filter_map(move |slot| {
             let word = slot.word.load(Ordering::Acquire);
             let began = word >> (PromptSize::BITS + 1);
+            let size = PromptSize::of_index(word);
+            let since = self.since.get(size.index()).map_or(0, |since| since.load(Ordering::Relaxed));
             if word == 0 || began < since {
                 return None;
             }
             let seen = if word & WAITS == 0 {
                 Seen::Said(f64::from(f32::from_bits(slot.said.load(Ordering::Relaxed))))
             } else {
-                Seen::Waits { size: PromptSize::of_index(word), age: Duration::from_micros(now.saturating_sub(began)) }
+                Seen::Waits { age: Duration::from_micros(now.saturating_sub(began)) }
             };
-            Some((began, seen))
+            Some((began, size, seen))
         })
     }
 
-    /// The highest sum of evidence of any run of calls up to the latest start: a CUSUM.
-    pub(crate) fn sum(&self, now: Instant, waiting: impl Fn(PromptSize, Duration) -> f64) -> f64 {
+    /// The highest sum of evidence of any run of calls of the `wanted` sizes up to the latest start: a CUSUM.
+    pub(crate) fn sum(
+        &self,
+        now: Instant,
+        wanted: impl Fn(PromptSize) -> bool,
+        waiting: impl Fn(PromptSize, Duration) -> f64,
+    ) -> f64 {
         let mut calls = [(u64::MAX, 0.0_f64); CALLS];
-        for (place, (began, seen)) in calls.iter_mut().zip(self.calls(now)) {
+        let wanted = self.calls(now).filter(|(_, size, _)| wanted(*size));
+        for (place, (began, size, seen)) in calls.iter_mut().zip(wanted) {
             let said = match seen {
-                Seen::Waits { size, age } => waiting(size, age),
+                Seen::Waits { age } => waiting(size, age),
                 Seen::Said(said) => said,
             };
             *place = (began, said);
@@ -172,13 +186,13 @@ mod tests {
         let recent = Recent::new();
         let first = enter(&recent, 500, 1.0).unwrap();
         enter(&recent, 50_000, 2.0).unwrap();
-        let seen: Vec<_> = recent.calls(at(4.0)).map(|(_, seen)| seen).collect();
-        let waits = |tokens, age| Seen::Waits { size: PromptSize::of(tokens), age: Duration::from_secs(age) };
+        let seen: Vec<_> = recent.calls(at(4.0)).map(|(_, size, seen)| (size, seen)).collect();
+        let waits = |tokens, age| (PromptSize::of(tokens), Seen::Waits { age: Duration::from_secs(age) });
         assert_eq!(seen, [waits(500, 3), waits(50_000, 2)]);
         recent.leave(first, Some(1.5));
-        assert!(recent.calls(at(4.0)).any(|(_, seen)| seen == Seen::Said(1.5)));
+        assert!(recent.calls(at(4.0)).any(|(_, _, seen)| seen == Seen::Said(1.5)));
         (2..=CALLS).for_each(|_| assert!(enter(&recent, 1, 5.0).is_some()));
-        assert!(recent.calls(at(5.0)).all(|(_, seen)| matches!(seen, Seen::Waits { .. })));
+        assert!(recent.calls(at(5.0)).all(|(_, _, seen)| matches!(seen, Seen::Waits { .. })));
         assert_eq!(enter(&recent, 1, 6.0), None, "the oldest waits: it goes unwatched");
         assert_eq!(recent.waiting(), CALLS + 1);
         recent.leave_unwatched();
@@ -204,7 +218,7 @@ mod tests {
         // The quick ones end first, and yet what they say stands between the late ones.
         recent.leave(places[1], Some(-2.0));
         recent.leave(places[3], Some(1.0));
-        let sum = recent.sum(at(9.0), |_, _| 1.5);
+        let sum = recent.sum(at(9.0), |_| true, |_, _| 1.5);
         assert!((sum - 2.5).abs() < 1e-6, "{sum}: the good one is not forgotten, and the run begins anew after it");
     }
 
@@ -217,7 +231,7 @@ mod tests {
         recent.leave(early, Some(9.0));
         enter(&recent, 1, 2.0).unwrap();
         assert_eq!(watched(&recent, 3.0), 1);
-        assert!(recent.sum(at(3.0), |_, _| 0.0).abs() < f64::EPSILON);
+        assert!(recent.sum(at(3.0), |_| true, |_, _| 0.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -23,6 +23,11 @@ impl PromptSize {
         Self(u8::try_from(index).unwrap_or(0))
     }
 
+    /// From the smallest on.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::CLASSES as u64).map(Self::of_index)
+    }
+
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }

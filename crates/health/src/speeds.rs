@@ -24,6 +24,21 @@ pub(crate) struct Watched {
     place: Option<Place>,
 }
 
+impl Watched {
+    /// Of its prompt.
+    pub(crate) fn size(self) -> PromptSize {
+        self.size
+    }
+}
+
+/// A verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slow {
+    pub(crate) slowness: Slowness,
+    /// The prompts it is about; `None` = all.
+    pub(crate) size: Option<PromptSize>,
+}
+
 /// What a verdict is about and what it rests on, both the target's.
 #[derive(Debug)]
 pub(crate) struct Judgement {
@@ -80,12 +95,14 @@ impl Speeds {
     }
 
     /// The verdict of the latest calls, those that wait included.
-    pub(crate) fn slowness(&self, now: Instant) -> Option<Slowness> {
+    pub(crate) fn slowness(&self, now: Instant) -> Option<Slow> {
         let (mut outlived, mut most) = (0, 0.0);
         let (mut oldest, mut well) = (u64::MAX, 0);
-        for (began, seen) in self.recent.calls(now) {
+        let mut smallest: Option<PromptSize> = None;
+        for (began, size, seen) in self.recent.calls(now) {
+            smallest = Some(smallest.filter(|known| known.index() <= size.index()).unwrap_or(size));
             match seen {
-                Seen::Waits { size, age } => match self.lateness(size, age) {
+                Seen::Waits { age } => match self.lateness(size, age) {
                     Lateness::InTime => {}
                     Lateness::Late => most += ONE_VOICE,
                     Lateness::Outlived => {
@@ -100,7 +117,7 @@ impl Speeds {
         }
         // One straggler is no hang where calls that began after it were answered.
         if outlived > 0 && outlived >= self.recent.waiting() && well < oldest {
-            return Some(Slowness::Outlived);
+            return Some(Slow { slowness: Slowness::Outlived, size: None });
         }
         // Logarithms only when they could make a verdict.
         if most < SURE {
@@ -110,7 +127,20 @@ impl Speeds {
             let usual = self.first_token(size).and_then(Baseline::usual);
             usual.map_or(0.0, |usual| usual.evidence_of_waiting(age))
         };
-        (self.recent.sum(now, said) >= SURE).then_some(Slowness::FirstToken)
+        let of = |size: PromptSize| self.recent.sum(now, |it| it == size, said);
+        let is_well = |size: PromptSize| {
+            let answers =
+                self.recent.calls(now).any(|(_, it, seen)| it == size && matches!(seen, Seen::Said(it) if it < 0.0));
+            answers && of(size) < ONE_VOICE
+        };
+        let size = smallest
+            .filter(|smallest| is_well(*smallest))
+            .and_then(|smallest| PromptSize::all().find(|size| *size != smallest && of(*size) >= SURE));
+        let slowness = Slowness::FirstToken;
+        match size {
+            Some(_) => Some(Slow { slowness, size }),
+            None => (self.recent.sum(now, |_| true, said) >= SURE).then_some(Slow { slowness, size: None }),
+        }
     }
 
     /// The target loses its rank.
@@ -118,19 +148,44 @@ impl Speeds {
         self.begin_anew(judgement.rank.lose(slowness, now), judgement);
     }
 
-    /// A first token came, or was waited for in vain, after `took`.
-    pub(crate) fn first_token_took(&self, took: Duration, watched: Watched, judgement: &mut Judgement, now: Instant) {
-        let Some(baseline) = self.first_token(watched.size) else { return };
+    /// Prompts of a size begin anew: the size has lost its rank, or has it again.
+    pub(crate) fn begin_anew_of(&self, size: PromptSize, from: Instant) {
+        self.recent.begin_anew_of(size, from);
+    }
+
+    /// A first token came, or was waited for in vain, after `took`. `own` = the rank of the prompt's size, where it has one.
+    /// Returns the verdict, which is the caller's to carry out where it is about a size.
+    pub(crate) fn first_token_took(
+        &self,
+        took: Duration,
+        watched: Watched,
+        (judgement, own): (&mut Judgement, Option<&mut Rank>),
+        now: Instant,
+    ) -> Option<Slow> {
+        let baseline = self.first_token(watched.size)?;
         let usual = baseline.usual();
         self.leave(watched, usual.map(|usual| usual.evidence(took)));
-        if judgement.rank.is_usual() {
+        if let Some(rank) = own.filter(|rank| !rank.is_usual()) {
+            let judged = usual.map_or(Judged::No, |usual| rank.judge(usual.is_back(took), false, now));
+            match judged {
+                Judged::No => {}
+                Judged::Regained => self.begin_anew_of(watched.size, now),
+                Judged::Slow { until } => self.begin_anew_of(watched.size, until),
+                Judged::UsualNow => {
+                    baseline.forget();
+                    self.begin_anew_of(watched.size, now);
+                }
+            }
+        } else if judgement.rank.is_usual() {
             match self.slowness(now) {
-                Some(slowness) => self.lose_rank(slowness, judgement, now),
+                Some(slow) if slow.size.is_some() => return Some(slow),
+                Some(slow) => self.lose_rank(slow.slowness, judgement, now),
                 None => baseline.record(took, now),
             }
         } else if let Some(usual) = usual {
             self.judge(usual.is_back(took), false, judgement, now);
         }
+        None
     }
 
     /// Nobody waits any more for a first token that had not come after `age`.

@@ -4,10 +4,12 @@
 //! it (a start, a first token, an end) takes one, for that target alone.
 
 use crate::breaker::{Breaker, Ticket};
+use crate::by_size::{Own, Sizes};
 use crate::latency::Samples;
 use crate::lesson::{Lesson, lesson};
 use crate::rank::Slowness;
-use crate::speeds::{Judgement, Speeds, Watched};
+use crate::size::PromptSize;
+use crate::speeds::{Judgement, Slow, Speeds, Watched};
 use crate::{BreakerSettings, BreakerStanding, Quantiles, Refused, StartKind, lock};
 use canon::{Fault, Instant, Phase, Scope};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,11 +28,13 @@ pub struct Standing {
     pub degraded: bool,
     /// Lately slower than its own baseline: ranked below the next healthy target.
     pub slow: bool,
+    /// What is wrong concerns prompts of the size asked for, and not the target as a whole.
+    pub for_size: bool,
 }
 
 impl Standing {
     /// Nothing is wrong with it.
-    const WELL: Self = Self { breaker: BreakerStanding::Closed, degraded: false, slow: false };
+    pub const WELL: Self = Self { breaker: BreakerStanding::Closed, degraded: false, slow: false, for_size: false };
 
     /// Closed and not degraded: trying it costs the retry budget nothing. A slow target answers, so it is healthy.
     pub fn is_healthy(&self) -> bool {
@@ -57,6 +61,7 @@ struct Inner {
     breaker: Breaker,
     off_until: Option<Instant>,
     judgement: Judgement,
+    sizes: Sizes,
     /// When a call last began or ended; a stream's pace is told when it has ended.
     seen: Instant,
 }
@@ -69,6 +74,7 @@ impl TargetHealth {
                 breaker: Breaker::new(settings, seed),
                 off_until: None,
                 judgement: Judgement::new(),
+                sizes: Sizes::new(),
                 seen: Instant::ORIGIN,
             }),
             first_tokens: Mutex::default(),
@@ -86,45 +92,100 @@ impl TargetHealth {
     }
 
     pub(crate) fn configure(&self, settings: &BreakerSettings) {
-        lock(&self.inner).breaker.configure(settings);
+        let mut inner = lock(&self.inner);
+        inner.breaker.configure(settings);
+        inner.sizes.configure(settings);
     }
 
-    /// Where it stands now.
+    /// Where it stands now, as a whole.
     pub fn standing(&self, now: Instant) -> Standing {
+        self.standing_of(None, now)
+    }
+
+    /// Where it stands now for a prompt of so many tokens.
+    pub fn standing_for(&self, prompt_tokens: u64, now: Instant) -> Standing {
+        self.standing_of(Some(prompt_tokens), now)
+    }
+
+    fn standing_of(&self, prompt_tokens: Option<u64>, now: Instant) -> Standing {
         // What has ended was judged when it did; only what waits grows older.
         let slowness = if self.speeds.is_idle() { None } else { self.speeds.slowness(now) };
         if slowness.is_none() && self.is_well.load(Ordering::Acquire) {
             return Standing::WELL;
         }
         let mut inner = lock(&self.inner);
-        if let Some(slowness) = slowness {
-            self.speeds.lose_rank(slowness, &mut inner.judgement, now);
+        if let Some(slow) = slowness {
+            self.lose_rank(slow, &mut inner, now);
         }
-        let standing = inner.standing(now);
+        let mut standing = inner.standing(now);
+        if let Some(own) = prompt_tokens.and_then(|tokens| inner.sizes.get(PromptSize::of(tokens))) {
+            standing = standing.with(own, now);
+        }
         self.publish(&inner);
         standing
     }
 
+    fn lose_rank(&self, slow: Slow, inner: &mut Inner, now: Instant) {
+        let Some(size) = slow.size else {
+            self.speeds.lose_rank(slow.slowness, &mut inner.judgement, now);
+            return;
+        };
+        if let Some(own) = inner.sizes.make(size, &mut inner.breaker) {
+            self.speeds.begin_anew_of(size, own.rank.lose(slow.slowness, now));
+        }
+    }
+
+    fn first_token_took(&self, took: Duration, watched: Watched, inner: &mut Inner, now: Instant) {
+        let own = inner.sizes.get(watched.size()).map(|own| &mut own.rank);
+        if let Some(slow) = self.speeds.first_token_took(took, watched, (&mut inner.judgement, own), now) {
+            self.lose_rank(slow, inner, now);
+        }
+    }
+
     /// Says to those who take no lock whether there is anything to see.
     fn publish(&self, inner: &Inner) {
-        let is_well = inner.off_until.is_none() && inner.judgement.rank.is_usual() && inner.breaker.is_well();
+        let is_well = inner.off_until.is_none()
+            && inner.judgement.rank.is_usual()
+            && inner.breaker.is_well()
+            && inner.sizes.are_well();
         self.is_well.store(is_well, Ordering::Release);
     }
 
     /// Starts a call: takes the half-open slot or whatever else it needs, atomically. The permit must get a verdict;
     /// dropped without one it counts as cancelled.
     pub fn start(self: &Arc<Self>, kind: StartKind, now: Instant) -> Result<Permit, Refused> {
-        let mut inner = lock(&self.inner);
+        self.start_for(0, kind, now)
+    }
+
+    /// Starts a call with a prompt of so many tokens.
+    pub fn start_for(self: &Arc<Self>, prompt_tokens: u64, kind: StartKind, now: Instant) -> Result<Permit, Refused> {
+        let size = PromptSize::of(prompt_tokens);
+        let mut guard = lock(&self.inner);
+        let inner = &mut *guard;
         if let Some(until) = inner.off_until.filter(|until| *until > now) {
             return Err(Refused::Off { until });
         }
         let ticket = inner.breaker.start(kind, now)?;
+        let own = inner.sizes.get(size).map(|own| own.breaker.start(kind, now));
+        let own = own.transpose().inspect_err(|_| inner.breaker.released(ticket))?;
         inner.judgement.rank.start(ticket.sequence(), now);
+        if let Some(size) = inner.sizes.get(size) {
+            size.rank.start(ticket.sequence(), now);
+        }
         inner.seen = inner.seen.max(now);
-        self.publish(&inner);
-        drop(inner);
+        self.publish(inner);
+        drop(guard);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { target: Arc::clone(self), ticket, started: now, first_token: None, settled: false, watched: None })
+        Ok(Permit {
+            target: Arc::clone(self),
+            ticket,
+            size,
+            own,
+            started: now,
+            first_token: None,
+            settled: false,
+            watched: None,
+        })
     }
 
     /// Calls started and not yet settled.
@@ -191,7 +252,56 @@ impl Inner {
             Some(until) => BreakerStanding::Off { until },
             None => self.breaker.standing(now),
         };
-        Standing { breaker, degraded: self.breaker.is_degraded(now), slow: self.judgement.rank.is_lost(now) }
+        let (degraded, slow) = (self.breaker.is_degraded(now), self.judgement.rank.is_lost(now));
+        Standing { breaker, degraded, slow, for_size: false }
+    }
+
+    /// A call got the first of its answer, or the whole of it.
+    fn answered(&mut self, permit: &Permit, now: Instant) {
+        self.breaker.first_token(permit.ticket, now);
+        self.sizes.answered(permit.size, now);
+        if let (Some(ticket), Some(own)) = (permit.own, self.sizes.get(permit.size)) {
+            own.breaker.first_token(ticket, now);
+        }
+    }
+
+    /// A call failed by the target's fault, or by what the size of its prompt does to the target.
+    fn failed(&mut self, permit: &Permit, silent: bool, now: Instant) {
+        let is_of_size = self.sizes.failed(permit.size, now) && self.breaker.is_serving();
+        if is_of_size {
+            self.breaker.released(permit.ticket);
+            self.sizes.make(permit.size, &mut self.breaker);
+        } else {
+            self.breaker.suspect(self.sizes.take_held());
+            self.breaker.failed(permit.ticket, permit.first_token, silent, now);
+        }
+        if let Some(own) = self.sizes.get(permit.size) {
+            let ticket = permit.own.or_else(|| own.breaker.start(StartKind::Live, now).ok());
+            if let Some(ticket) = ticket {
+                own.breaker.failed(ticket, permit.first_token, silent, now);
+            }
+        }
+    }
+
+    /// A call ended without a verdict.
+    fn released(&mut self, permit: &Permit) {
+        self.breaker.released(permit.ticket);
+        if let (Some(ticket), Some(own)) = (permit.own, self.sizes.get(permit.size)) {
+            own.breaker.released(ticket);
+        }
+    }
+}
+
+impl Standing {
+    /// With what the size of a prompt has of its own; the worse of the two holds.
+    fn with(self, own: &mut Own, now: Instant) -> Self {
+        let (breaker, degraded, slow) =
+            (own.breaker.standing(now), own.breaker.is_degraded(now), own.rank.is_lost(now));
+        let is_closed = self.breaker == BreakerStanding::Closed;
+        let for_size =
+            is_closed && (breaker != BreakerStanding::Closed || degraded && !self.degraded || slow && !self.slow);
+        let breaker = if is_closed { breaker } else { self.breaker };
+        Self { breaker, degraded: self.degraded || degraded, slow: self.slow || slow, for_size }
     }
 }
 
@@ -201,6 +311,9 @@ impl Inner {
 pub struct Permit {
     target: Arc<TargetHealth>,
     ticket: Ticket,
+    size: PromptSize,
+    /// Of the breaker of its size.
+    own: Option<Ticket>,
     started: Instant,
     first_token: Option<Instant>,
     settled: bool,
@@ -216,7 +329,7 @@ impl Permit {
 
     /// Whether the call holds the half-open slot.
     pub fn is_probe(&self) -> bool {
-        self.ticket.kind == StartKind::Probe
+        self.ticket.kind == StartKind::Probe || self.own.is_some_and(|own| own.kind == StartKind::Probe)
     }
 
     /// The first token came.
@@ -227,9 +340,9 @@ impl Permit {
             let took = now.saturating_since(self.started);
             lock(&target.first_tokens).add(took);
             let mut inner = lock(&target.inner);
-            inner.breaker.first_token(self.ticket, now);
+            inner.answered(self, now);
             if let Some(watched) = self.watched.take() {
-                target.speeds.first_token_took(took, watched, &mut inner.judgement, now);
+                target.first_token_took(took, watched, &mut inner, now);
             }
             target.publish(&inner);
         }
@@ -239,9 +352,12 @@ impl Permit {
     pub fn succeeded(mut self, now: Instant) {
         let mut inner = lock(&self.target.inner);
         if self.first_token.is_none() {
-            inner.breaker.first_token(self.ticket, now);
+            inner.answered(&self, now);
         }
         inner.breaker.completed(self.ticket);
+        if let (Some(ticket), Some(own)) = (self.own, inner.sizes.get(self.size)) {
+            own.breaker.completed(ticket);
+        }
         inner.seen = inner.seen.max(now);
         self.target.publish(&inner);
         drop(inner);
@@ -255,24 +371,24 @@ impl Permit {
         match lesson(fault) {
             Lesson::Failure => {
                 let silent = fault.phase == Some(Phase::FirstToken);
-                inner.breaker.failed(self.ticket, self.first_token, silent, now);
+                inner.failed(&self, silent, now);
                 if silent && let Some(watched) = self.watched.take() {
                     let waited = now.saturating_since(self.started);
-                    self.target.speeds.first_token_took(waited, watched, &mut inner.judgement, now);
+                    self.target.first_token_took(waited, watched, &mut inner, now);
                 }
             }
             Lesson::TargetOff => {
-                inner.breaker.released(self.ticket);
+                inner.released(&self);
                 if !matches!(fault.scope, Scope::Credential | Scope::CredentialModel) {
                     inner.off_until = Some(now + OFF);
                 }
             }
             Lesson::Soft => {
-                inner.breaker.released(self.ticket);
+                inner.released(&self);
                 self.target.speeds.lose_rank(Slowness::Pace, &mut inner.judgement, now);
             }
             Lesson::RateParked | Lesson::QuotaParked | Lesson::CredentialOff | Lesson::Quality | Lesson::Nothing => {
-                inner.breaker.released(self.ticket);
+                inner.released(&self);
             }
         }
         self.target.publish(&inner);
@@ -290,7 +406,7 @@ impl Permit {
             target.speeds.waited_for(now.saturating_since(self.started), watched);
             if let Some(slowness) = target.speeds.slowness(now) {
                 let mut inner = lock(&target.inner);
-                target.speeds.lose_rank(slowness, &mut inner.judgement, now);
+                target.lose_rank(slowness, &mut inner, now);
                 target.publish(&inner);
             }
         }
@@ -304,9 +420,12 @@ impl Drop for Permit {
         }
         let mut inner = lock(&self.target.inner);
         if !self.settled {
-            inner.breaker.released(self.ticket);
+            inner.released(self);
         }
         inner.judgement.rank.release(self.ticket.sequence());
+        if let Some(own) = inner.sizes.get(self.size) {
+            own.rank.release(self.ticket.sequence());
+        }
         self.target.publish(&inner);
         drop(inner);
         self.target.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -53,7 +53,9 @@ pub(crate) fn unavailable(
 ) -> Option<ExclusionReason> {
     match standing.breaker {
         BreakerStanding::Off { until } => return Some(ExclusionReason::ModelMissing { until }),
-        BreakerStanding::Open { until } => return Some(ExclusionReason::BreakerOpen { until }),
+        BreakerStanding::Open { until } => {
+            return Some(ExclusionReason::BreakerOpen { until, for_size: standing.for_size });
+        }
         BreakerStanding::HalfOpen { ready: false, .. } => return Some(ExclusionReason::ProbeInFlight),
         BreakerStanding::HalfOpen { ready: true, .. } if model.settings.probe == ProbeMode::Synthetic => {
             return Some(ExclusionReason::AwaitsProbe);

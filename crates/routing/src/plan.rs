@@ -48,6 +48,8 @@ pub enum ExclusionReason {
     BreakerOpen {
         /// Until its next probe.
         until: Instant,
+        /// It rests for prompts of this size, and for others not.
+        for_size: bool,
     },
     /// Half-open, and its one probe is in flight.
     ProbeInFlight,
@@ -139,7 +141,7 @@ impl ExclusionReason {
     /// When the reason may be gone, where time alone can do that.
     pub fn until(&self) -> Option<Instant> {
         match self {
-            Self::BreakerOpen { until } | Self::ModelMissing { until } | Self::Parked { until, .. } => Some(*until),
+            Self::BreakerOpen { until, .. } | Self::ModelMissing { until } | Self::Parked { until, .. } => Some(*until),
             Self::Lacks { .. }
             | Self::WindowTooSmall { .. }
             | Self::BelowTier
@@ -210,7 +212,10 @@ impl ExclusionReason {
                 format!("quality of {quality} is below the floor of {floor}")
             }
             Self::BelowQuality { quality: None, floor } => format!("quality is unknown, and the floor is {floor}"),
-            Self::BreakerOpen { until } => format!("breaker open, probed in {}", in_seconds(until)),
+            Self::BreakerOpen { until, for_size: false } => format!("breaker open, probed in {}", in_seconds(until)),
+            Self::BreakerOpen { until, for_size: true } => {
+                format!("breaker open for prompts of this size, probed in {}", in_seconds(until))
+            }
             Self::ProbeInFlight => "half-open, a probe is in flight".to_owned(),
             Self::AwaitsProbe => "half-open, waits for a synthetic probe".to_owned(),
             Self::ModelMissing { until } => {
@@ -383,7 +388,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
                 continue;
             }
         }
-        let standing = target.health.standing(now);
+        let standing = target.health.standing_for(needs.estimated_tokens, now);
         let estimate = session::price_of_moving(target, pin.as_ref(), estimate(model, target, needs));
         let unavailable = match ruled_out {
             Some((_, reason)) => Some(reason),
@@ -662,6 +667,9 @@ fn standing_text(standing: &Standing) -> String {
     }
     if standing.slow {
         text.push_str(", slow");
+    }
+    if standing.for_size {
+        text.push_str(", for prompts of this size");
     }
     text
 }

@@ -174,7 +174,7 @@ fn capacity(plan: &Plan, now: Instant) -> Capacity {
     for exclusion in &plan.excluded {
         match exclusion.reason {
             ExclusionReason::ProbeInFlight | ExclusionReason::AwaitsProbe => soon = true,
-            ExclusionReason::BreakerOpen { until }
+            ExclusionReason::BreakerOpen { until, .. }
             | ExclusionReason::ModelMissing { until }
             | ExclusionReason::Parked { until, .. } => due = Some(due.map_or(until, |due| due.min(until))),
             ExclusionReason::Lacks { .. }

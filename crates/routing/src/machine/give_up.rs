@@ -195,7 +195,7 @@ impl Machine {
             .filter(|index| !self.plan.is_barred(**index))
             .filter_map(|&index| self.model.targets.get(index))
             .filter_map(|target| {
-                let rested = match target.health.standing(now).breaker {
+                let rested = match target.health.standing_for(self.facts.needs.estimated_tokens, now).breaker {
                     BreakerStanding::Open { until } | BreakerStanding::Off { until } => until,
                     BreakerStanding::Closed | BreakerStanding::Ramping { .. } | BreakerStanding::HalfOpen { .. } => now,
                 };

@@ -102,7 +102,7 @@ impl Machine {
         let (target, tracked) = self.track_target(order.track).ok_or(NotStarted::Passed)?;
         let fresh = tracked.attempts == 0 && !tracked.retried;
         let credential = self.choose_credential(&target, order.credential, fresh, now)?;
-        let standing = target.health.standing(now);
+        let standing = target.health.standing_for(self.facts.needs.estimated_tokens, now);
         let kind = match (standing.breaker, order.kind) {
             (_, StartKind::Panic) => StartKind::Panic,
             (BreakerStanding::HalfOpen { .. }, _)
@@ -113,7 +113,8 @@ impl Machine {
             _ => StartKind::Live,
         };
         let reservation = price::reserve(&self.model, &target, &self.facts.needs, now).ok_or(NotStarted::Passed)?;
-        let mut permit = target.health.start(kind, now).map_err(|_| NotStarted::Passed)?;
+        let mut permit =
+            target.health.start_for(self.facts.needs.estimated_tokens, kind, now).map_err(|_| NotStarted::Passed)?;
         let free = match order.charge {
             Charge::Paid => true,
             Charge::UnlessHealthy => self.records.is_empty() || standing.is_healthy(),
@@ -267,7 +268,7 @@ impl Machine {
             Err(parked) => parked.is_some_and(|parked| self.waits_for_park(parked, now)),
         };
         usable
-            && match target.health.standing(now).breaker {
+            && match target.health.standing_for(self.facts.needs.estimated_tokens, now).breaker {
                 BreakerStanding::Closed | BreakerStanding::Ramping { .. } => true,
                 BreakerStanding::HalfOpen { ready, .. } => ready && self.model.settings.probe != ProbeMode::Synthetic,
                 BreakerStanding::Open { .. } | BreakerStanding::Off { .. } => false,
@@ -283,7 +284,8 @@ impl Machine {
         self.tracks.iter().enumerate().find_map(|(index, track)| {
             let target = self.model.targets.get(track.target)?;
             let open = Some(index) != but && track.attempts == 0 && !track.closed && self.fits(track);
-            let healthy = target.health.standing(now).is_healthy() && usable_credential(target, now).is_ok();
+            let healthy = target.health.standing_for(self.facts.needs.estimated_tokens, now).is_healthy()
+                && usable_credential(target, now).is_ok();
             (open && healthy).then_some(index)
         })
     }
@@ -297,7 +299,7 @@ impl Machine {
             .filter_map(|index| {
                 let target = self.model.targets.get(index)?;
                 usable_credential(target, now).ok()?;
-                match target.health.standing(now).breaker {
+                match target.health.standing_for(self.facts.needs.estimated_tokens, now).breaker {
                     BreakerStanding::Open { until } => Some((true, until, index)),
                     // A probe in flight is as near as can be, and one more call at a second's distance does no harm.
                     BreakerStanding::HalfOpen { promising, .. } => Some((!promising, now, index)),

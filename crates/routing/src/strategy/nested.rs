@@ -5,7 +5,7 @@
 
 use super::{Entrant, Ordered, Placed};
 use crate::{Node, Strategy};
-use health::{BreakerStanding, Standing};
+use health::Standing;
 
 /// What stands in a model as one target.
 enum Member {
@@ -68,7 +68,7 @@ pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rn
 fn standing(lead: &Placed) -> Standing {
     match lead.demoted {
         // Its turn was decided inside: a share of a ramp must not be drawn twice.
-        None => Standing { breaker: BreakerStanding::Closed, degraded: false, slow: false },
+        None => Standing::WELL,
         Some(_) => lead.standing,
     }
 }

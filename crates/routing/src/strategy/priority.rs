@@ -53,7 +53,7 @@ mod tests {
         Entrant {
             target,
             weight: 1,
-            standing: Standing { breaker, degraded: false, slow: false },
+            standing: Standing { breaker, ..Standing::WELL },
             available: true,
             provider_unreachable: false,
             merits: Merits::default(),

@@ -85,7 +85,7 @@ mod tests {
             .map(|(target, &weight)| Entrant {
                 target,
                 weight,
-                standing: Standing { breaker: BreakerStanding::Closed, degraded: false, slow: false },
+                standing: Standing::WELL,
                 available: true,
                 provider_unreachable: false,
                 merits: Merits::default(),

@@ -97,7 +97,7 @@ fn an_open_breaker_is_a_diversion_with_its_reason_and_its_probe_a_candidate() {
     let model = Pool::of(2).build();
     opened(&model, 0, at(0.0));
     let plan = planned(&model, &Needs::default(), at(0.1));
-    let Some(ExclusionReason::BreakerOpen { until }) = reason(&plan, 0) else { panic!("{plan}") };
+    let Some(ExclusionReason::BreakerOpen { until, for_size: false }) = reason(&plan, 0) else { panic!("{plan}") };
     assert_eq!((order(&plan), plan.primary, plan.diversion()), (vec![1], Some(0), Some("breaker_open")));
 
     let ready = planned(&model, &Needs::default(), until);
