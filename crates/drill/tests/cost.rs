@@ -59,7 +59,7 @@ fn price_guards_keep_to_their_caps_in_a_two_hour_outage_of_the_primary() {
     }
     // The caps are what holds it: without them the same hours cost more than they allow.
     let without = Outage::new("unguarded", *SEEDS.start()).unwrap();
-    assert!(without.dearest_hour("openai/gpt-5.4") > usd("8") && without.dearest_request() > usd("0.10"));
+    assert!(without.dearest_hour("openai/gpt-5.4") > usd("8"));
 }
 
 #[test]
