@@ -1,6 +1,7 @@
 //! A small discrete-event driver of the attempt machine: scripted targets on virtual time, and every rule that must
 //! hold for any script checked on every action.
 
+use crate::watch::{Told, Watch};
 use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Health};
@@ -95,7 +96,17 @@ impl Pool {
     }
 
     pub(crate) fn build(&self) -> Arc<Model> {
-        let (health, ledger) = (Health::new(self.seed), Ledger::default());
+        let (health, ledger) = self.state();
+        self.build_over(&health, &ledger)
+    }
+
+    /// What outlives a reload.
+    pub(crate) fn state(&self) -> (Health, Ledger) {
+        (Health::new(self.seed), Ledger::default())
+    }
+
+    /// The model over what an earlier one has learned.
+    pub(crate) fn build_over(&self, health: &Health, ledger: &Ledger) -> Arc<Model> {
         let catalog = Catalog::builtin().unwrap();
         let targets = self.targets.iter().enumerate().map(|(index, spec)| {
             let name = format!("p{index}");
@@ -210,6 +221,8 @@ enum Happening {
     Timer,
     Deadline,
     HangsUp,
+    /// The n-th of the models to come is in force.
+    Reloads(usize),
 }
 
 struct Exchange {
@@ -217,11 +230,19 @@ struct Exchange {
     deadline: Instant,
     needs: Needs,
     machine: Option<Machine>,
+    /// In force when it arrived.
+    model: Option<Arc<Model>>,
     running: Vec<(AttemptId, usize, bool)>,
     committed: Option<Instant>,
     calls: Vec<Call>,
     hedges: usize,
     ended: Option<Ended>,
+}
+
+impl Exchange {
+    fn rescue(&self) -> RescueMode {
+        self.model.as_ref().map_or(RescueMode::Error, |model| model.settings.rescue.mode)
+    }
 }
 
 pub(crate) struct Sim<F> {
@@ -238,6 +259,11 @@ pub(crate) struct Sim<F> {
     overtaken: Vec<(usize, Overtaken)>,
     /// Until when a credential must not be called.
     parked: HashMap<(usize, usize), Instant>,
+    to_come: Vec<Arc<Model>>,
+    /// From when until when the process does not run.
+    suspended: Vec<(Instant, Instant)>,
+    /// What holds after every event.
+    pub(crate) watch: Watch,
 }
 
 impl<F: FnMut(Call) -> Outcome> Sim<F> {
@@ -254,7 +280,32 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             calls: Vec::new(),
             overtaken: Vec::new(),
             parked: HashMap::new(),
+            to_come: Vec::new(),
+            suspended: Vec::new(),
+            watch: Watch::default(),
         }
+    }
+
+    /// From then on another configuration is in force; exchanges under way keep theirs.
+    pub(crate) fn reload(&mut self, when: Instant, model: Arc<Model>) {
+        self.to_come.push(model);
+        self.schedule(when, usize::MAX, Happening::Reloads(self.to_come.len() - 1));
+    }
+
+    /// The process does not run from then to then: what happens meanwhile is heard of afterwards.
+    pub(crate) fn suspend(&mut self, from: Instant, to: Instant) {
+        self.suspended.push((from, to));
+    }
+
+    /// A timer rings that the machine may not have asked for.
+    pub(crate) fn ring(&mut self, exchange: usize, when: Instant) {
+        self.schedule(when, exchange, Happening::Timer);
+    }
+
+    /// When something that happens then is heard of.
+    fn heard(&self, when: Instant) -> Instant {
+        let asleep = self.suspended.iter().filter(|(from, to)| *from <= when && when < *to);
+        asleep.map(|(_, to)| *to).max().map_or(when, |to| self.heard(to))
     }
 
     /// Every request counts as altered for its target.
@@ -274,6 +325,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             deadline: arrives + deadline,
             needs,
             machine: None,
+            model: None,
             running: Vec::new(),
             committed: None,
             calls: Vec::new(),
@@ -293,10 +345,10 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
     pub(crate) fn run(&mut self) -> Vec<Ended> {
         while let Some(Reverse((now, sequence, exchange))) = self.queue.pop() {
             let Some(happening) = self.happenings.remove(&sequence) else { continue };
-            self.happen(exchange, happening, now);
+            self.happen(exchange, happening, self.heard(now));
         }
         self.overtaken.clear();
-        for target in self.model.targets.iter() {
+        for target in self.to_come.iter().chain([&self.model]).flat_map(|model| model.targets.iter()) {
             assert_eq!(target.health.in_flight(), 0, "every permit is released");
         }
         self.exchanges.iter().map(|exchange| exchange.ended.clone().expect("every exchange ends")).collect()
@@ -309,6 +361,11 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
     }
 
     fn happen(&mut self, index: usize, happening: Happening, now: Instant) {
+        if let Happening::Reloads(number) = happening {
+            self.model = self.to_come[number].clone();
+            self.watch.reloaded();
+            return;
+        }
         if let Happening::Told(event) = &happening
             && self.hear_overtaken(index, event, now)
         {
@@ -330,6 +387,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     seed: self.rng.u64(..),
                     rescue: self.model.settings.rescue.mode,
                 };
+                exchange.model = Some(Arc::clone(&self.model));
                 exchange.machine = Some(Machine::new(Arc::clone(&self.model), plan, facts));
                 Event::Begin
             }
@@ -337,17 +395,21 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             Happening::Timer => Event::Elapsed,
             Happening::Deadline => Event::DeadlinePassed,
             Happening::HangsUp => Event::HungUp,
+            Happening::Reloads(_) => return,
         };
         if let Event::Failed { attempt, fault, .. } = &event
             && let Some(call) = exchange.running.iter().find(|(id, _, _)| id == attempt).map(|(_, call, _)| *call)
         {
             let call = exchange.calls[call];
+            let target = exchange.model.as_ref().map(|model| &model.targets[call.target].id);
+            self.watch.failed(target.unwrap(), fault.class);
             if let (FaultClass::RateLimited, Some(hint)) = (fault.class, fault.retry_after) {
                 let until = self.parked.entry((call.target, call.credential)).or_default();
                 *until = (*until).max(now + hint);
             }
         }
         let event = self.after_the_commit(index, event);
+        let told = Told::of(&event);
         let exchange = &mut self.exchanges[index];
         let hung_up = event == Event::HungUp;
         let was_running = exchange.running.len();
@@ -358,14 +420,23 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         {
             exchange.running.retain(|(id, _, _)| id != attempt);
         }
+        let model = exchange.model.clone().unwrap();
+        if matches!(event, Event::DeadlinePassed) {
+            // Who was silent to the end for as long as anybody is ever given is to blame.
+            for (_, call, _) in &exchange.running {
+                self.watch.failed(&model.targets[exchange.calls[*call].target].id, FaultClass::TimedOut);
+            }
+        }
+        self.watch.before(&model, told, now);
         let action = exchange.machine.as_mut().unwrap().next(event, now);
+        self.watch.after(&model, index, told, Some(&action), now);
         self.act(index, action, was_running, hung_up, now);
     }
 
     /// How the driver tells faults of a stream that may be rescued.
     fn after_the_commit(&self, index: usize, event: Event) -> Event {
         let exchange = &self.exchanges[index];
-        let rescues = self.model.settings.rescue.mode != RescueMode::Error && exchange.committed.is_some();
+        let rescues = exchange.rescue() != RescueMode::Error && exchange.committed.is_some();
         match event {
             Event::Failed { attempt, fault, .. } if rescues => {
                 let served = exchange.machine.as_ref().unwrap().served_by().unwrap().attempt;
@@ -393,8 +464,15 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         let is_meant = |(of, left): &(usize, Overtaken)| *of == exchange && left.attempt() == *attempt;
         let Some(place) = self.overtaken.iter().position(is_meant) else { return false };
         let (_, left) = self.overtaken.swap_remove(place);
+        let model = self.exchanges[exchange].model.clone().unwrap();
         match event {
-            Event::Failed { fault, .. } => left.failed(fault, now),
+            Event::Failed { fault, .. } => {
+                let told = Told::fault(fault.class);
+                model.targets.iter().for_each(|target| self.watch.failed(&target.id, fault.class));
+                self.watch.before(&model, told, now);
+                left.failed(fault, now);
+                self.watch.after(&model, exchange, told, None, now);
+            }
             _ => left.succeeded(now),
         }
         true
@@ -402,7 +480,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
 
     fn act(&mut self, index: usize, action: Action, was_running: usize, hung_up: bool, now: Instant) {
         let exchange = &mut self.exchanges[index];
-        assert!(now <= exchange.deadline, "nothing happens after the deadline");
+        let slept = self.suspended.iter().any(|(_, to)| *to <= now && *to > exchange.started);
+        assert!(now <= exchange.deadline || slept, "nothing happens after the deadline");
         match action {
             Action::Try(start) => {
                 assert!(exchange.running.is_empty(), "one attempt in flight");
@@ -450,7 +529,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
 
     fn start(&mut self, index: usize, start: &Start, now: Instant) {
         let exchange = &mut self.exchanges[index];
-        let rescues = self.model.settings.rescue.mode != RescueMode::Error;
+        let rescues = exchange.rescue() != RescueMode::Error;
         assert!(exchange.committed.is_none() || rescues, "no attempt after the commit but to rescue");
         assert!(now < exchange.deadline, "no attempt after the deadline");
         assert!(start.limits.attempt_until <= exchange.deadline);
@@ -531,7 +610,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         // Dropping the machine releases whatever it still held.
         let mut machine = exchange.machine.take().unwrap();
         assert!(matches!(machine.next(Event::Elapsed, now), Action::Done), "what is over stays over");
-        check_repeats(&self.exchanges[index], &self.model.settings);
+        let model = self.exchanges[index].model.clone().unwrap();
+        check_repeats(&self.exchanges[index], &model.settings);
     }
 }
 
