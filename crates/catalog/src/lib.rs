@@ -29,6 +29,6 @@ pub use money::{Rate, Ratio, Usd};
 pub use prices::{Day, Moment, PriceChange, Prices, Rates, TimeOfDay};
 pub use provider::{Auth, Capabilities, Model, ModelFacts, Provider};
 pub use quirks::Quirks;
-pub use raw::{HintUse, LimitHeaders, ModelRow, RawProvider, Rule, StatusRange};
+pub use raw::{HintUse, LimitHeaders, ModelRow, RawProvider, Rule, StatusPage, StatusRange};
 pub use refusal::Refusals;
 pub use written::Written;

@@ -158,6 +158,7 @@ impl Catalog {
             ),
             limits: of_dialect.limits.into_iter().chain(row.limits.unwrap_or_default()).collect(),
             models_path: row.models_path.or(of_dialect.models_path),
+            status_page: row.status_page,
             profile,
             error_map: Arc::new(ErrorMap::new(rules.into_iter().flatten())),
             refusals: self.common.refusals.with(row.refusals.unwrap_or_default()),
@@ -183,7 +184,12 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
     let kept = if same_dialect {
         shipped
     } else {
-        RawProvider { base_url: shipped.base_url, key_env: shipped.key_env, ..RawProvider::default() }
+        RawProvider {
+            base_url: shipped.base_url,
+            key_env: shipped.key_env,
+            status_page: shipped.status_page,
+            ..RawProvider::default()
+        }
     };
     RawProvider {
         dialect: over.dialect.or(kept.dialect),
@@ -197,6 +203,7 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
         response_headers: appended(kept.response_headers, over.response_headers),
         limits: appended(kept.limits, over.limits),
         models_path: over.models_path.or(kept.models_path),
+        status_page: over.status_page.or(kept.status_page),
         quirks: match (kept.quirks, over.quirks) {
             (Some(under), Some(over)) => Some(under.overlaid_with(&over)),
             (under, over) => over.or(under),
@@ -251,6 +258,15 @@ fn check(provider: &Provider) -> Result<(), CatalogError> {
             at("base_url"),
             &format!("{:?}", provider.base_url),
             "http:// or https://, a host, and no user, query or fragment: https://api.example.com/v1",
+        ));
+    }
+    if let Some(page) = &provider.status_page
+        && !is_base_url(&page.url)
+    {
+        return Err(error(
+            at("status_page.url"),
+            &format!("{:?}", page.url),
+            "an http:// or https:// address without a query",
         ));
     }
     if let Auth::Header(name) = &provider.auth

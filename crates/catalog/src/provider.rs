@@ -4,7 +4,7 @@ use crate::errors::ErrorMap;
 use crate::glob;
 use crate::prices::Prices;
 use crate::quirks::Quirks;
-use crate::raw::{LimitHeaders, ModelRow};
+use crate::raw::{LimitHeaders, ModelRow, StatusPage};
 use crate::refusal::Refusals;
 use canon::DialectName;
 use dialect::profile::{Continuation, Profile};
@@ -50,6 +50,8 @@ pub struct Provider {
     pub limits: Vec<LimitHeaders>,
     /// The path of its model list after the base URL; `None` = it has none.
     pub models_path: Option<String>,
+    /// Where it reports its incidents; `None` = nobody knows.
+    pub status_page: Option<StatusPage>,
     /// Deviations that hold for every model.
     pub profile: Profile,
     /// What its errors mean: its own rules, then its dialect's, then what the status alone says.

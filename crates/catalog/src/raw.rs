@@ -41,6 +41,8 @@ pub struct RawProvider {
     pub limits: Option<Vec<LimitHeaders>>,
     /// The path of the model list after the base URL.
     pub models_path: Option<String>,
+    /// Where the provider reports its incidents; read only where the configuration has `status_pages`.
+    pub status_page: Option<StatusPage>,
     /// Deviations from the dialect that hold for every model.
     pub quirks: Option<Quirks>,
     /// The shipped provider whose error rules a new provider shares; its dialect's alone by default.
@@ -67,6 +69,19 @@ pub struct LimitHeaders {
     pub remaining: String,
     /// When all of it is left again: a duration, seconds, a date or an epoch. Unsaid, a minute.
     pub reset: Option<String>,
+}
+
+/// Where a provider reports its incidents.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatusPage {
+    /// The page as JSON, of Statuspage (`…/api/v2/summary.json`, `components.json`, `incidents/unresolved.json`) or of
+    /// incident.io.
+    pub url: String,
+    /// Which components of the page are which of the provider's models, by patterns: `{ "Chat Completions": ["*"] }`.
+    /// Components that are not written concern none of them; without any, all of the page concerns all of them.
+    #[serde(default)]
+    pub components: BTreeMap<String, Vec<String>>,
 }
 
 /// What the catalogue says of a model, or of every model a pattern names.

@@ -9,6 +9,7 @@ mod load;
 mod nested;
 mod objectives;
 mod overload;
+mod pages;
 mod patch;
 mod price;
 mod probes;

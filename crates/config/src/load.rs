@@ -3,6 +3,7 @@
 use crate::error::ConfigError;
 use crate::objectives;
 use crate::overload;
+use crate::pages;
 use crate::price::{self, RawGuards};
 use crate::probes;
 use crate::quality;
@@ -121,6 +122,7 @@ impl Build<'_> {
             health: self.loader.health.clone(),
             ledger: self.loader.ledger.clone(),
             breaker: breaker(&raw.health),
+            pages_every: pages::every(raw.status_pages).map_err(|wrong| self.at(&["status_pages"], &wrong))?,
             probes: probes::probes(&raw.health.probe)
                 .map_err(|(key, message)| self.at(&["health", "probe", key], &message))?,
             direct: ModelSettings {

@@ -4,6 +4,7 @@
 
 use crate::objectives::RawObjectives;
 use crate::overload::{RawOverload, priority_schema};
+use crate::pages::RawStatusPages;
 use crate::patch::{self, RawParameters, RawPrompt};
 use crate::price::{RawMaxPrice, RawSpend};
 use crate::probes::RawProbes;
@@ -46,6 +47,9 @@ pub struct Raw {
     pub timeouts: RawTimeouts,
     /// When a target is left alone, and how it comes back.
     pub health: RawHealth,
+    /// Read the status pages of the configured providers, where the catalogue or a row names one: `on`, or
+    /// `{ every: 60s }`; off by default. See docs/SIGNALS.md.
+    pub status_pages: RawStatusPages,
     /// Where cached answers are kept; which models cache is said at each.
     pub cache: RawCacheStore,
     /// Which identical requests in flight share one upstream call, for every model that states nothing of its own; off

@@ -3,7 +3,7 @@
 use crate::probes;
 use crate::reuse::{Reuse, ReuseLimits, WhenExhausted};
 use canon::{Priority, Secret};
-use catalog::Provider;
+use catalog::{Provider, StatusPage};
 use dialect::profile::Profile;
 use health::{BreakerSettings, CredentialHealth, DoorSettings, Health, ProviderHealth};
 use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
@@ -48,6 +48,7 @@ pub struct Snapshot {
     ledger: Arc<Ledger>,
     breaker: BreakerSettings,
     probes: Vec<Probing>,
+    pages_every: Option<Duration>,
     direct_settings: ModelSettings,
     direct: Mutex<BTreeMap<String, Arc<Model>>>,
     rulebook: Option<Arc<Rulebook>>,
@@ -70,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) breaker: BreakerSettings,
     pub(crate) probes: Vec<Probing>,
+    pub(crate) pages_every: Option<Duration>,
     pub(crate) direct: ModelSettings,
     pub(crate) pools: BTreeMap<String, Pool>,
 }
@@ -227,6 +229,7 @@ impl Snapshot {
             ledger: parts.ledger,
             breaker: parts.breaker,
             probes: parts.probes,
+            pages_every: parts.pages_every,
             direct_settings: parts.direct,
             direct: Mutex::default(),
             rulebook: None,
@@ -272,6 +275,12 @@ impl Snapshot {
     /// The targets of the models that are probed, and how: each once, whichever models list it.
     pub fn probed(&self) -> Vec<(Arc<Target>, Probing)> {
         probes::probed(&self.probes, self.models())
+    }
+
+    /// The configured providers whose status pages are read, and how often.
+    pub fn status_pages(&self) -> impl Iterator<Item = (&Provider, &StatusPage, Duration)> {
+        let providers = self.pages_every.into_iter().flat_map(|every| self.providers().map(move |it| (it, every)));
+        providers.filter_map(|(provider, every)| Some((&**provider, provider.status_page.as_ref()?, every)))
     }
 
     /// What the model of a name does with answers; `provider/model` has what stands at the top of the file.

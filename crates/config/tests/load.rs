@@ -550,3 +550,21 @@ fn probes_are_wanted_by_target_and_a_model_that_relies_on_them_has_them() {
         assert!(error.contains(why) && error.contains(":1"), "{wrong}: {error}");
     }
 }
+
+#[test]
+fn status_pages_are_read_where_the_configuration_says_so() {
+    let row = "providers:\n  groq: { keys: [k] }\n  deepseek: { keys: [k] }\n  in-house: { dialect: openai-chat, base_url: \
+               http://127.0.0.1:1, keyless: true, status_page: { url: \"https://status.example.com/x.json\" } }\n";
+    let read = |line: &str| {
+        let snapshot = load(&format!("{line}\n{row}")).unwrap();
+        let shown = snapshot.status_pages().map(|(provider, _, every)| format!("{} {every:?}", provider.name));
+        shown.collect::<Vec<_>>()
+    };
+    assert!(read("").is_empty() && read("status_pages: off").is_empty());
+    assert_eq!(read("status_pages: on"), ["groq 60s", "in-house 60s"]);
+    assert_eq!(read("status_pages: { every: 30s }"), ["groq 30s", "in-house 30s"]);
+    let error = refused("status_pages: { every: 1s }\n");
+    assert!(error.contains("`every` is 1s: expected 10s or more") && error.contains("mainstay.yaml:1"), "{error}");
+    let error = refused("providers:\n  groq: { keys: [k], status_page: { url: \"status.example.com\" } }\n");
+    assert!(error.contains("status_page.url") || error.contains("an http:// or https:// address"), "{error}");
+}

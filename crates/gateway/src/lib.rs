@@ -94,6 +94,8 @@ pub(crate) struct Current {
     transport: Arc<dyn Transport>,
     /// What requests pass before they are planned.
     pub(crate) doors: door::Doors,
+    /// What is read beside the traffic.
+    polls: Vec<Arc<signals::Poll>>,
 }
 
 impl Current {
@@ -105,7 +107,8 @@ impl Current {
         let endpoints = endpoints(&snapshot)?;
         let injectors = injectors(&snapshot, &transport)?;
         let doors = door::Doors::of(&snapshot, register);
-        Ok(Self { snapshot, endpoints, injectors, transport, doors })
+        let polls = signals::polls(&snapshot)?;
+        Ok(Self { snapshot, endpoints, injectors, transport, doors, polls })
     }
 
     /// The way out for a target.
@@ -114,12 +117,13 @@ impl Current {
     }
 }
 
-/// Checks what only the gateway can check of a configuration: base URLs and injected faults.
+/// Checks what only the gateway can check of a configuration: addresses and injected faults.
 ///
 /// # Errors
 /// Names the provider or target.
 pub fn check(snapshot: &Snapshot) -> Result<(), String> {
     endpoints(snapshot)?;
+    signals::polls(snapshot)?;
     snapshot.injections.iter().try_for_each(|(target, injection)| fault_of(target, injection).map(drop))
 }
 

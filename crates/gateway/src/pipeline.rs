@@ -305,7 +305,7 @@ impl Admitted {
             model: Arc::from(self.model.name.as_str()),
             caller: self.caller.clone(),
             started: self.started,
-            trace: wants_trace(&self.inquiry.headers).then(|| settle::exclusions(&plan)),
+            trace: wants_trace(&self.inquiry.headers).then(|| settle::told_of(&plan, &self.model)),
             rules: plan.rules.clone(),
             tier: tier::Told::of(&plan, &self.model, &self.inquiry),
             earlier,

@@ -10,7 +10,7 @@ use canon::{AttemptReport, DialectName, Fault, FinishReason, Instant, Usage};
 use catalog::Usd;
 use dialect::StreamShape;
 use history::GatewayEnd;
-use routing::{AppliedRule, Machine, Plan};
+use routing::{AppliedRule, Machine, Model, Plan, Target};
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Settlement {
     pub caller: Option<Arc<str>>,
     /// When the exchange began.
     pub started: Instant,
-    /// `x-mainstay-trace: 1`: what the plan left out, with reasons.
+    /// `x-mainstay-trace: 1`: what the plan left out, with reasons, and the incidents that are reported of its targets.
     pub trace: Option<Value>,
     /// The tiers of its model, where it has some.
     pub tier: Option<Box<Told>>,
@@ -219,7 +219,7 @@ impl Settlement {
 
     /// The story of the exchange: attempts, exclusions, tokens.
     pub(crate) fn story(&self, facts: &Facts, machine: &Machine) -> Option<Value> {
-        let excluded = self.trace.as_ref()?;
+        let trace = self.trace.as_ref()?;
         Some(json!({
             "request_id": &*self.request_id,
             "model": &*self.model,
@@ -230,7 +230,8 @@ impl Settlement {
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
-            "excluded": excluded,
+            "excluded": trace.get("excluded"),
+            "incidents": trace.get("incidents"),
             "tier": self.tier.as_deref().map(Told::story),
             "rules": &self.rules,
             "usage": facts.usage,
@@ -282,12 +283,17 @@ pub(crate) fn story_event(dialect: DialectName, shape: &StreamShape, model: Opti
     Bytes::from(text)
 }
 
-/// What the plan left out, for the trace.
-pub(crate) fn exclusions(plan: &Plan) -> Value {
+/// What the plan left out, and the incidents that are reported of its model's targets, for the trace.
+pub(crate) fn told_of(plan: &Plan, model: &Model) -> Value {
     let excluded = plan.excluded.iter();
-    excluded
+    let excluded: Value = excluded
         .map(|e| json!({ "target": plan.id(e.target), "code": e.reason.code(), "reason": e.describe(plan.made) }))
-        .collect()
+        .collect();
+    let reported = |target: &Arc<Target>| {
+        let suspicion = target.health.suspicion(plan.made)?;
+        Some(json!({ "target": target.id, "reported": suspicion.why }))
+    };
+    json!({ "excluded": excluded, "incidents": model.targets.iter().filter_map(reported).collect::<Value>() })
 }
 
 /// The story of a request that was refused before anything was planned.

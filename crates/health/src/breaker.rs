@@ -22,6 +22,9 @@
 //! before. A trip also adds to a flap
 //! penalty with a half-life; a failed probe does not, as it is the same outage still.
 //!
+//! Where somebody else reports an incident of a target, one fault fewer trips it, half the samples are enough,
+//! and half-open asks for one success more. That is all a report does: it opens nothing and keeps nothing shut.
+//!
 //! A verdict belongs to the epoch its call started in: calls from before a trip say nothing about the target after it.
 
 use crate::BreakerSettings;
@@ -138,6 +141,8 @@ pub(crate) struct Breaker {
     penalty: f64,
     penalty_at: Instant,
     degraded: bool,
+    /// Somebody reports an incident; believed until then.
+    reported_until: Option<Instant>,
     rng: fastrand::Rng,
 }
 
@@ -160,6 +165,7 @@ impl Breaker {
             penalty: 0.0,
             penalty_at: Instant::ORIGIN,
             degraded: false,
+            reported_until: None,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -205,6 +211,15 @@ impl Breaker {
     pub(crate) fn is_degraded(&mut self, now: Instant) -> bool {
         self.decay_penalty(now);
         self.degraded
+    }
+
+    /// Somebody reports an incident, believed until then; `None` = nobody does.
+    pub(crate) fn reported(&mut self, until: Option<Instant>) {
+        self.reported_until = until;
+    }
+
+    fn is_reported(&self, now: Instant) -> bool {
+        self.reported_until.is_some_and(|until| now < until)
     }
 
     /// Takes what the call needs, the half-open slot included.
@@ -298,11 +313,14 @@ impl Breaker {
         let (failures, samples) = self.window.counts(now);
         let silent = self.latest.iter().flatten().filter(|(_, silent)| *silent).count();
         let oldest = now - self.settings.window;
-        self.run >= consecutive
-            || self.broken_run >= consecutive
-            || silent >= self.settings.first_token_timeouts as usize
-            || (samples >= min_samples && wilson_lower_bound(failures, samples) > failure_ratio)
-            || self.latest_ends.fail_too_often(min_samples, failure_ratio, oldest)
+        let is_reported = self.is_reported(now);
+        let fewer = |usual: u32| if is_reported { usual.saturating_sub(1).max(1) } else { usual };
+        let enough = min_samples.div_ceil(if is_reported { 2 } else { 1 });
+        self.run >= fewer(consecutive)
+            || self.broken_run >= fewer(consecutive)
+            || silent >= fewer(self.settings.first_token_timeouts) as usize
+            || (samples >= enough && wilson_lower_bound(failures, samples) > failure_ratio)
+            || self.latest_ends.fail_too_often(enough, failure_ratio, oldest)
             || self.latest_starts.fail_too_often(consecutive, failure_ratio, oldest)
     }
 
@@ -339,7 +357,8 @@ impl Breaker {
     }
 
     fn probe_succeeded(&mut self, successes: u32, probe: Option<u64>, now: Instant) {
-        self.state = if successes >= self.settings.probe_successes {
+        let needed = self.settings.probe_successes.saturating_add(u32::from(self.is_reported(now)));
+        self.state = if successes >= needed {
             self.decayed = now;
             State::Ramping { grown: Duration::ZERO, seen: now }
         } else {

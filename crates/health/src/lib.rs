@@ -44,7 +44,7 @@ pub use panic_gate::PanicGate;
 pub use provider::ProviderHealth;
 pub use register::Health;
 pub use settings::BreakerSettings;
-pub use target::{Permit, Standing, TargetHealth};
+pub use target::{Permit, Standing, Suspicion, TargetHealth};
 pub use window::{lower_bound, wilson_lower_bound};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

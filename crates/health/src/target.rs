@@ -64,6 +64,16 @@ struct Inner {
     sizes: Sizes,
     /// When a call last began or ended; a stream's pace is told when it has ended.
     seen: Instant,
+    suspicion: Option<Arc<Suspicion>>,
+}
+
+/// Somebody reports an incident that concerns a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspicion {
+    /// Until when the report is believed.
+    pub until: Instant,
+    /// Who reports what.
+    pub why: String,
 }
 
 impl TargetHealth {
@@ -76,6 +86,7 @@ impl TargetHealth {
                 judgement: Judgement::new(),
                 sizes: Sizes::new(),
                 seen: Instant::ORIGIN,
+                suspicion: None,
             }),
             first_tokens: Mutex::default(),
             gaps: Mutex::default(),
@@ -196,6 +207,19 @@ impl TargetHealth {
     /// When a call to it last began or was answered; the origin of time when none ever was.
     pub fn last_call(&self) -> Instant {
         lock(&self.inner).seen
+    }
+
+    /// Somebody reports an incident: its breaker trips a fault earlier and asks for a success more, until the report is
+    /// stale. `None` = nobody does.
+    pub fn suspect(&self, suspicion: Option<Suspicion>) {
+        let mut inner = lock(&self.inner);
+        inner.breaker.reported(suspicion.as_ref().map(|suspicion| suspicion.until));
+        inner.suspicion = suspicion.map(Arc::new);
+    }
+
+    /// The incident that is reported of it, if one is.
+    pub fn suspicion(&self, now: Instant) -> Option<Arc<Suspicion>> {
+        lock(&self.inner).suspicion.clone().filter(|suspicion| now < suspicion.until)
     }
 
     /// Time to the first token of recent streamed calls.

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use canon::{Fault, FaultClass, Instant, Origin, Phase, Scope};
-use health::{BreakerSettings, BreakerStanding, Health, Lesson, Permit, Refused, StartKind, TargetHealth, lesson};
+use health::{
+    BreakerSettings, BreakerStanding, Health, Lesson, Permit, Refused, StartKind, Suspicion, TargetHealth, lesson,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -373,6 +375,65 @@ fn a_soft_fault_costs_rank_and_nothing_else() {
     let standing = target.standing(at(1.0));
     assert!(standing.slow && standing.breaker == BreakerStanding::Closed);
     assert!(!target.standing(at(31.0)).slow);
+}
+
+fn suspect(target: &TargetHealth, until: f64) {
+    target.suspect(Some(Suspicion { until: at(until), why: "a page".to_owned() }));
+}
+
+#[test]
+fn a_reported_incident_opens_nothing_and_one_fault_fewer_does() {
+    let target = target(1);
+    suspect(&target, 100.0);
+    assert_eq!(breaker(&target, 1.0), BreakerStanding::Closed);
+    (0..50).for_each(|i| succeed(&target, 1.0 + f64::from(i)));
+    fail(&target, FaultClass::ServerError, 60.0);
+    assert_eq!(breaker(&target, 60.0), BreakerStanding::Closed, "one fault is no outage");
+    fail(&target, FaultClass::ServerError, 60.1);
+    assert!(is_open(&target, 60.1));
+}
+
+#[test]
+fn a_report_that_is_stale_or_taken_back_counts_for_nothing() {
+    for taken_back in [false, true] {
+        let target = target(1);
+        suspect(&target, if taken_back { 1_000.0 } else { 5.0 });
+        if taken_back {
+            target.suspect(None);
+        }
+        (0..2).for_each(|_| fail(&target, FaultClass::ServerError, 5.0));
+        assert_eq!(breaker(&target, 5.0), BreakerStanding::Closed);
+        assert!(target.suspicion(at(5.0)).is_none());
+        fail(&target, FaultClass::ServerError, 5.1);
+        assert!(is_open(&target, 5.1));
+    }
+}
+
+#[test]
+fn while_an_incident_is_reported_half_open_asks_for_one_success_more() {
+    for (is_reported, needed) in [(false, 2), (true, 3)] {
+        let target = target(1);
+        let rested = trip(&target, 0.0) + 0.1;
+        if is_reported {
+            suspect(&target, 1_000.0);
+        }
+        for i in 1..=needed {
+            assert!(
+                matches!(breaker(&target, rested), BreakerStanding::HalfOpen { ready: true, .. }),
+                "{is_reported} {i}"
+            );
+            succeed(&target, rested);
+        }
+        assert!(matches!(breaker(&target, rested), BreakerStanding::Ramping { .. }), "traffic that works comes back");
+    }
+}
+
+#[test]
+fn while_an_incident_is_reported_one_first_token_timeout_is_enough() {
+    let target = target(1);
+    suspect(&target, 100.0);
+    start(&target, 1.0).failed(&Fault::timed_out(Phase::FirstToken, Duration::from_secs(10)), at(11.0));
+    assert!(is_open(&target, 11.0));
 }
 
 #[test]

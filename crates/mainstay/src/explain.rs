@@ -3,16 +3,19 @@
 use crate::cli::{Configured, Explain};
 use crate::load::{Origin, Source};
 use crate::say;
+use crate::serve::transport;
 use canon::{DialectName, Instant};
 use catalog::{Moment, Usd};
 use config::Snapshot;
 use dialect::PathFacts;
 use dialect::scan::Scan;
+use gateway::Gateway;
 use routing::tier::{Features, Said, Score};
 use routing::{Labels, Model, Needs, plan_ruled, probe_price};
 use rules::{Lookup, Request, Standing, Told, Verdict};
 use signals::ProbeCall;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// `check`: loads, and says what there is.
 pub(crate) fn check(options: &Configured) -> Result<(), String> {
@@ -43,12 +46,12 @@ fn load(source: &Source) -> Result<Snapshot, String> {
 }
 
 /// `explain`: prints the plan of a request.
-pub(crate) fn explain(options: &Explain) -> Result<(), String> {
+pub(crate) async fn explain(options: &Explain) -> Result<(), String> {
     let mut source = Source::find(&options.configured)?;
     if matches!(source.origin, Origin::Simulated(_)) {
         source.origin = Origin::Simulated(crate::simulated::example_configuration());
     }
-    let snapshot = source.load()?;
+    let (snapshot, unread) = loaded(&source, options.signals).await?;
     let (name, suffix) = snapshot.split_tier(&options.model);
     let model = snapshot.resolve(name).map_err(|unknown| unknown.to_string())?;
     let Read { scan, body, complexity } = match &options.request {
@@ -73,12 +76,37 @@ pub(crate) fn explain(options: &Explain) -> Result<(), String> {
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
-    let beside = probes(&snapshot, &model, at);
+    let beside = probes(&snapshot, &model, at) + &incidents(&model) + &unread;
     say(&format!(
         "{plan}{reversal}{others}{complexity}{}{}{beside}",
         price_lists(&model, &needs),
         patches(&snapshot, &model)
     ))
+}
+
+/// The configuration, with what is reported of its targets where that is wanted; and what of that could not be read.
+async fn loaded(source: &Source, with_signals: bool) -> Result<(Arc<Snapshot>, String), String> {
+    let snapshot = Arc::new(source.load()?);
+    if !with_signals {
+        return Ok((snapshot, String::new()));
+    }
+    let gateway = Gateway::new(snapshot, transport(source)?, 0)?;
+    gateway.read_signals().await;
+    let unread = gateway.unread_signals();
+    let text = if unread.is_empty() { String::new() } else { format!("unread\n  {}\n", unread.join("\n  ")) };
+    Ok((gateway.snapshot(), text))
+}
+
+/// What is reported of the model's targets.
+fn incidents(model: &Model) -> String {
+    let mut text = String::new();
+    for target in model.targets.iter() {
+        // Reports are stamped by a clock that began with the process, a moment ago.
+        let Some(suspicion) = target.health.suspicion(Instant::ORIGIN) else { continue };
+        let heading = if text.is_empty() { "incidents, for which a fault fewer opens a target\n" } else { "" };
+        let _ = writeln!(text, "{heading}  {}: {}", target.id, suspicion.why);
+    }
+    text
 }
 
 fn asked_at(text: Option<&str>) -> Result<Moment, String> {

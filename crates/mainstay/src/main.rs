@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Serve(options) => runtime.block_on(serve::run(&options, recorder)),
         Command::Check(options) => explain::check(&options),
-        Command::Explain(options) => explain::explain(&options),
+        Command::Explain(options) => runtime.block_on(explain::explain(&options)),
         Command::Schema => say(&format!("{:#}", config::schema())),
         Command::Drill(options) => runtime.block_on(drill::run(&options)),
         Command::Simulate(options) => runtime.block_on(simulate::run(&options, recorder)),

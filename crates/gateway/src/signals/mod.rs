@@ -1,16 +1,20 @@
-//! What is asked beside the traffic: probes of targets.
+//! What is asked beside the traffic: probes of targets, status pages.
 //!
 //! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few jobs
 //! are under way at once, each within a time limit; no request ever waits for one.
 
+mod fetch;
+mod poll;
 mod probe;
 mod under_way;
 
 pub use probe::ProbeReport;
 
 use crate::{Current, Gateway};
-use ::signals::{Agenda, Next};
+use ::signals::{Agenda, Book, Next};
 use canon::Instant;
+use poll::Polled;
+pub(crate) use poll::{Poll, polls};
 use probe::Probed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +24,8 @@ use under_way::UnderWay;
 
 /// Most jobs under way at once.
 const MOST: usize = 4;
+/// Longest any of them takes, unless a model needs more for its first token.
+const LIMIT: Duration = Duration::from_secs(10);
 /// How often a target is looked at that may be probed. Looking asks nobody.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -28,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(1);
 enum Job {
     /// The target of this id may have to be probed.
     Probe(Arc<str>),
+    /// What has this name is to be read.
+    Read(Arc<str>),
 }
 
 /// What is known from asking beside the traffic. It survives a reload.
@@ -36,11 +44,21 @@ pub(crate) struct Signals {
     changed: Notify,
     /// By target.
     probed: Mutex<HashMap<Arc<str>, Probed>>,
+    /// By name.
+    polled: Mutex<HashMap<Arc<str>, Polled>>,
+    /// The incidents that are reported.
+    book: Mutex<Book>,
 }
 
 impl Signals {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, changed: Notify::new(), probed: Mutex::default() }
+        Self {
+            seed,
+            changed: Notify::new(),
+            probed: Mutex::default(),
+            polled: Mutex::default(),
+            book: Mutex::default(),
+        }
     }
 
     /// Another configuration is in force.
@@ -59,13 +77,15 @@ struct Wanted {
 impl Wanted {
     fn of(current: Arc<Current>) -> Self {
         let probes = probe::orders(&current.snapshot);
-        let jobs = probes.iter().map(|order| Job::Probe(order.id.clone())).collect();
+        let asked = probes.iter().map(|order| Job::Probe(order.id.clone()));
+        let read = current.polls.iter().map(|poll| Job::Read(poll.name.clone()));
+        let jobs = asked.chain(read).collect();
         Self { current, probes, jobs }
     }
 }
 
 impl Gateway {
-    /// Does what is done beside the traffic, for as long as it is polled: probes. Run it once; the server does.
+    /// Does what is done beside the traffic, for as long as it is polled: probes, and reading status pages. Run it once; the server does.
     pub async fn tend(&self) {
         let mut agenda = Agenda::new(self.signals.seed);
         let mut under_way = UnderWay::default();
@@ -88,7 +108,10 @@ impl Gateway {
                 () = tokio::time::sleep_until(self.clock().runtime(due.unwrap_or(now))), if due.is_some() => {}
                 () = self.signals.changed.notified() => {
                     wanted = Wanted::of(self.current.load_full());
-                    agenda.keep(&wanted.jobs, self.clock().now());
+                    let now = self.clock().now();
+                    agenda.keep(&wanted.jobs, now);
+                    self.signals.keep(&wanted.current.polls);
+                    self.signals.weigh(&wanted.current.snapshot, now);
                 }
             }
         }
@@ -100,6 +123,10 @@ impl Gateway {
             Job::Probe(id) => {
                 let order = wanted.probes.iter().find(|order| order.id == *id)?;
                 self.probe(order, &wanted.current, now)
+            }
+            Job::Read(name) => {
+                let poll = wanted.current.polls.iter().find(|poll| poll.name == *name)?;
+                Some(self.read(poll.clone(), wanted.current.clone()))
             }
         }
     }

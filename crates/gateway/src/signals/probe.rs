@@ -1,7 +1,7 @@
 //! Probes of targets: the calls, and what they came to.
 
 use super::under_way::Asking;
-use super::{LOOK, Signals, lock};
+use super::{LIMIT, LOOK, Signals, lock};
 use crate::attempt::{ERROR_BODY_LIMIT, Overflow, collect};
 use crate::memory::ByteBudget;
 use crate::{Current, Gateway, clock, wire};
@@ -17,9 +17,7 @@ use upstream::{Call, Endpoint, Reply, Transport};
 
 /// DNS, TCP and TLS of a probe.
 const CONNECT: Duration = Duration::from_secs(3);
-/// A probe in all: as long as a first token may take of which nothing is known yet.
-const LIMIT: Duration = Duration::from_secs(10);
-/// The same of a model that reasons first.
+/// The longest probe of a model that reasons first.
 const REASONING_LIMIT: Duration = Duration::from_secs(60);
 /// Most of a list of models that is read.
 const LIST_LIMIT: usize = 1 << 20;

@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod desk;
+mod pages;
 mod probes;
 
 use gateway::Gateway;

@@ -121,6 +121,44 @@ fn explain_tells_what_is_probed_and_what_that_costs() {
     assert!(said.contains(expected), "{said}");
 }
 
+/// Serves one document on 127.0.0.1, once; its address.
+fn served_once(status: &'static str, document: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut asked = [0; 4096];
+        let _head = socket.read(&mut asked).unwrap();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{document}", document.len());
+        socket.write_all(answer.as_bytes()).unwrap();
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn explain_reads_status_pages_once_where_it_is_told_to() {
+    let folder = folder();
+    let page =
+        r#"{"components":[],"incidents":[{"id":"1","name":"Elevated errors","status":"identified","impact":"major"}]}"#;
+    let said = |status, document: &'static str, more: &[&str]| {
+        let url = served_once(status, document);
+        let page = format!("keys: [sk-1]\n    status_page: {{ url: \"{url}/api/v2/summary.json\" }}");
+        let yaml = format!("status_pages: on\n{}", CAPABLE.replace("keys: [sk-1]", &page));
+        assert!(yaml.contains(&url), "the row has a page");
+        std::fs::write(folder.join("mainstay.yaml"), yaml).unwrap();
+        let output = run(&folder, &[&["explain", "--model", "chat"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let told = said("200 OK", page, &["--signals"]);
+    assert!(told.contains("a/small: status page of a: Elevated errors"), "{told}");
+    let silent = said("200 OK", page, &[]);
+    assert!(!silent.contains("Elevated"), "{silent}");
+    let unread = said("503 Service Unavailable", "", &["--signals"]);
+    assert!(unread.contains("unread\n  status page of a: HTTP 503"), "{unread}");
+}
+
 #[test]
 fn explain_tells_what_each_target_alone_would_be_sent() {
     let folder = folder();

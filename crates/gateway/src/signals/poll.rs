@@ -1,0 +1,174 @@
+//! What is read now and then, and what follows from it.
+
+use super::fetch::{Address, Fetched, Validators, fetch};
+use super::under_way::Asking;
+use super::{LIMIT, Signals, lock};
+use crate::{Current, Gateway};
+use ::signals::{About, Next, read_page};
+use canon::Instant;
+use catalog::StatusPage;
+use config::Snapshot;
+use health::Suspicion;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many intervals without a report, and a source has no opinion.
+const BELIEVED: u32 = 3;
+
+/// Something that is read now and then.
+#[derive(Debug)]
+pub(crate) struct Poll {
+    /// What it is called in logs; no two have the same.
+    pub(super) name: Arc<str>,
+    every: Duration,
+    address: Address,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A provider's status page.
+    Page { provider: String, page: StatusPage },
+}
+
+/// How reading a document went so far.
+#[derive(Debug, Default)]
+pub(super) struct Polled {
+    validators: Validators,
+    /// Why it could not be read the last time.
+    error: Option<String>,
+}
+
+/// What a configuration wants to be read.
+///
+/// # Errors
+/// Names an address that is none.
+pub(crate) fn polls(snapshot: &Snapshot) -> Result<Vec<Arc<Poll>>, String> {
+    let page = |(provider, page, every): (&catalog::Provider, &StatusPage, Duration)| {
+        let address = Address::parse(&page.url)
+            .map_err(|error| format!("providers.{}.status_page.url: {error}", provider.name))?;
+        let kind = Kind::Page { provider: provider.name.clone(), page: page.clone() };
+        Ok(Arc::new(Poll { name: format!("status page of {}", provider.name).into(), every, address, kind }))
+    };
+    snapshot.status_pages().map(page).collect()
+}
+
+impl Gateway {
+    /// Reads everything once that the configuration has read now and then, as far as it can be read.
+    pub async fn read_signals(&self) {
+        let current = self.current.load_full();
+        for poll in &current.polls {
+            self.read(poll.clone(), current.clone()).await;
+        }
+    }
+
+    /// What could not be read the last time, and why.
+    pub fn unread_signals(&self) -> Vec<String> {
+        let polled = lock(&self.signals.polled);
+        let mut unread: Vec<String> =
+            polled.iter().filter_map(|(name, polled)| Some(format!("{name}: {}", polled.error.as_ref()?))).collect();
+        unread.sort();
+        unread
+    }
+
+    /// Reads a document, and acts on what it says.
+    pub(super) fn read(&self, poll: Arc<Poll>, current: Arc<Current>) -> Asking<'_> {
+        Box::pin(async move {
+            let known = lock(&self.signals.polled).entry(poll.name.clone()).or_default().validators.clone();
+            let fetched = fetch(&*self.transport, &poll.address, &known, &self.shared.budget).await;
+            let now = self.clock().now();
+            let done = match fetched {
+                Ok(Fetched::Unchanged) => {
+                    self.signals.unchanged(&poll, now);
+                    Ok(known)
+                }
+                Ok(Fetched::Document(document, validators)) => {
+                    self.signals.document(&poll, &document, now).map(|()| validators)
+                }
+                Err(error) => Err(error),
+            };
+            self.signals.weigh(&current.snapshot, now);
+            self.signals.note(&poll, done)
+        })
+    }
+}
+
+impl Poll {
+    fn believed_until(&self, now: Instant) -> Instant {
+        now + self.every.saturating_mul(BELIEVED) + LIMIT
+    }
+}
+
+impl Signals {
+    fn unchanged(&self, poll: &Poll, now: Instant) {
+        lock(&self.book).unchanged(&poll.name, poll.believed_until(now));
+    }
+
+    fn document(&self, poll: &Poll, document: &[u8], now: Instant) -> Result<(), String> {
+        match &poll.kind {
+            Kind::Page { provider, page } => {
+                let incidents = read_page(provider, page, document)?;
+                let changes = lock(&self.book).told(&poll.name, incidents, poll.believed_until(now));
+                for title in changes.begun {
+                    tracing::warn!(source = &*poll.name, title, "an incident is reported");
+                }
+                for title in changes.over {
+                    tracing::info!(source = &*poll.name, title, "an incident is not reported any more");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells every target what is reported of it.
+    pub(super) fn weigh(&self, snapshot: &Snapshot, now: Instant) {
+        let book = lock(&self.book);
+        for target in snapshot.models().flat_map(|model| model.targets.iter()) {
+            let about =
+                About { provider: &target.provider.name, model: &target.model, region: target.region.as_deref() };
+            let reported: Vec<_> = book.concerning(about, now).collect();
+            let suspicion = reported.iter().map(|(_, _, until)| *until).max().map(|until| {
+                let why: Vec<String> =
+                    reported.iter().map(|(source, incident, _)| format!("{source}: {}", incident.title)).collect();
+                Suspicion { until, why: why.join("; ") }
+            });
+            target.health.suspect(suspicion);
+        }
+    }
+
+    /// Remembers how it went; told once, however long it lasts.
+    fn note(&self, poll: &Poll, done: Result<Validators, String>) -> Next {
+        let mut polled = lock(&self.polled);
+        let polled = polled.entry(poll.name.clone()).or_default();
+        match done {
+            Ok(validators) => {
+                polled.validators = validators;
+                if polled.error.take().is_some() {
+                    tracing::info!(source = &*poll.name, "it can be read again");
+                }
+                Next::In(poll.every)
+            }
+            Err(error) => {
+                if polled.error.as_ref() != Some(&error) {
+                    tracing::warn!(
+                        source = &*poll.name,
+                        error,
+                        "it cannot be read, and has no opinion once it is stale"
+                    );
+                }
+                polled.error = Some(error);
+                Next::Failed { every: poll.every }
+            }
+        }
+    }
+
+    /// Another configuration is in force: what is not read any more has no opinion, and the rest is read anew.
+    pub(super) fn keep(&self, polls: &[Arc<Poll>]) {
+        let is_read = |name: &str| polls.iter().any(|poll| &*poll.name == name);
+        lock(&self.book).keep(is_read);
+        let mut polled = lock(&self.polled);
+        polled.retain(|name, _| is_read(name));
+        // The same document may mean something else now.
+        polled.values_mut().for_each(|polled| polled.validators = Validators::default());
+    }
+}
