@@ -8,6 +8,7 @@ use routing::Overrides;
 use rules::{Actions, RuleSet, Written, Wrong};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// A rule that moves traffic while its condition holds. Expressions are a part of CEL: see docs/RULES.md.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -34,6 +35,9 @@ pub struct RawRule {
     pub exclude: Option<RawNames>,
     /// Only these targets serve, as long as one of them is able to serve the request.
     pub only: Option<RawNames>,
+    /// The tier of the requests it holds for, in models that have a tier of this name; never below the floor of the tier that
+    /// they have without it.
+    pub tier: Option<String>,
     /// Settings of the model that are others while the rule holds.
     pub set: Option<RawSet>,
 }
@@ -99,10 +103,28 @@ pub(crate) struct Checked {
 pub(crate) fn check(origin: &str, source: &str, raw: &Raw) -> Result<Checked, ConfigError> {
     let ids = target_ids(raw);
     let known: Vec<&str> = ids.iter().map(String::as_str).collect();
+    check_tiers(origin, source, raw)?;
     let written: Vec<Written<'_>> = raw.rules.iter().map(written).collect();
     let set = RuleSet::compile(&written, &known).map_err(|wrong| error(origin, source, &raw.rules, &wrong))?;
     let overrides = raw.rules.iter().map(|rule| rule.set.as_ref().map(overrides)).collect();
     Ok(Checked { set, overrides })
+}
+
+/// A tier that no model has can only be a mistake.
+fn check_tiers(origin: &str, source: &str, raw: &Raw) -> Result<(), ConfigError> {
+    let known: BTreeSet<&str> =
+        raw.models.values().flat_map(|model| &model.tiers).map(|tier| tier.name.as_str()).collect();
+    for (number, rule) in raw.rules.iter().enumerate() {
+        let Some(name) = rule.tier.as_deref().filter(|name| !known.contains(name)) else { continue };
+        let path = ["rules", &number.to_string(), "tier"];
+        let message = if known.is_empty() {
+            format!("no model has tiers, `{name}` or another: expected `tiers` at a model")
+        } else {
+            format!("no model has a tier `{name}`: known are {}", Vec::from_iter(known).join(", "))
+        };
+        return Err(ConfigError::at(origin, source, &path, &message));
+    }
+    Ok(())
 }
 
 fn written(rule: &RawRule) -> Written<'_> {
@@ -118,6 +140,7 @@ fn written(rule: &RawRule) -> Written<'_> {
             exclude: RawNames::list(rule.exclude.as_ref()),
             only: RawNames::list(rule.only.as_ref()),
             sets: rule.set.is_some_and(|set| set != RawSet::default()),
+            tier: rule.tier.as_deref().map(Into::into),
         },
     }
 }

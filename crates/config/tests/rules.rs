@@ -91,3 +91,24 @@ fn a_target_that_no_model_lists_and_a_rule_that_does_nothing_are_refused_at_thei
     let error = refused("  - { if: request.tools, then: stop }\n");
     assert!(error.contains("then"), "{error}");
 }
+
+#[test]
+fn a_tier_that_no_model_has_is_refused_at_its_line() {
+    let error = refused("  - if: request.tools\n    tier: premium\n");
+    assert!(error.contains("mainstay.yaml:12") && error.contains("no model has tiers"), "{error}");
+    let tiers = "      - { name: bulk }\n      - { name: premium }\n";
+    let source = |tier: &str| {
+        format!(
+            "providers:\n  openai: {{ keys: [sk-1] }}\nmodels:\n  chat:\n    tiers:\n{tiers}    targets:\n      - {{ target: \
+             openai/gpt-5.1, tier: premium }}\n      - {{ target: openai/gpt-5-mini, tier: bulk }}\nrules:\n  - if: \
+             request.tools\n    tier: {tier}\n"
+        )
+    };
+    let error = load_source(&source("premum")).err().unwrap();
+    assert!(error.contains("no model has a tier `premum`: known are bulk, premium"), "{error}");
+    let chat = load_source(&source("premium")).unwrap().resolve("chat").unwrap();
+    let bulk = routing::tier::Assigned { tier: 0, by: routing::tier::AssignedBy::Header };
+    let needs = routing::Needs { tier: Some(bulk), tools: true, ..routing::Needs::default() };
+    let plan = routing::plan(&chat, &needs, canon::Instant::ORIGIN, &mut fastrand::Rng::new());
+    assert_eq!(plan.tier.unwrap().to_string(), "tier premium (rule)");
+}

@@ -6,11 +6,12 @@ use config::{CallerKey, Snapshot};
 use http::Response;
 use routing::Model;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What a list says of one model.
 struct Entry<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     /// The smallest context window of the chain: what every target can take. `None` = one of them is unknown.
     context: Option<u64>,
     /// The smallest output cap of the chain.
@@ -19,10 +20,29 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn of(model: &'a Model) -> Self {
+        Self::over(model, Cow::Borrowed(&model.name), |_| true)
+    }
+
+    /// As it serves requests of one of its tiers, by number: `assistant:bulk`.
+    fn of_tier(model: &'a Model, tier: usize) -> Option<Self> {
+        let tiers = model.settings.tiers.as_ref()?;
+        let name = Cow::Owned(format!("{}:{}", model.name, tiers.names().nth(tier)?));
+        Some(Self::over(model, name, |target| tiers.may_serve(tier, target)))
+    }
+
+    fn over(model: &Model, name: Cow<'a, str>, serves: impl Fn(usize) -> bool) -> Self {
+        let facts: Vec<&catalog::ModelFacts> =
+            model.targets.iter().enumerate().filter(|(index, _)| serves(*index)).map(|(_, t)| &t.facts).collect();
         let smallest = |fact: fn(&catalog::ModelFacts) -> Option<u64>| {
-            model.targets.iter().map(|t| fact(&t.facts)).collect::<Option<Vec<_>>>()?.into_iter().min()
+            facts.iter().map(|facts| fact(facts)).collect::<Option<Vec<_>>>()?.into_iter().min()
         };
-        Self { name: &model.name, context: smallest(|f| f.context_window), output: smallest(|f| f.max_output_tokens) }
+        Self { name, context: smallest(|f| f.context_window), output: smallest(|f| f.max_output_tokens) }
+    }
+
+    /// A model, and below it each of its tiers.
+    fn all_of(model: &'a Model) -> impl Iterator<Item = Self> {
+        let tiers = model.settings.tiers.as_ref().map_or(0, |tiers| tiers.names().count());
+        std::iter::once(Self::of(model)).chain((0..tiers).filter_map(|tier| Self::of_tier(model, tier)))
     }
 
     fn openai(&self) -> Value {
@@ -74,16 +94,18 @@ impl<'a> Entry<'a> {
 pub(crate) fn list(snapshot: &Snapshot, dialect: DialectName, key: Option<&CallerKey>) -> Response<GatewayBody> {
     let models: Vec<Arc<Model>> =
         snapshot.models().filter(|m| key.is_none_or(|k| k.allows(&m.name))).cloned().collect();
-    let entries: Vec<Value> = models.iter().map(|m| Entry::of(m).shape(dialect)).collect();
+    let entries: Vec<Entry<'_>> = models.iter().flat_map(|model| Entry::all_of(model)).collect();
+    let (first, last) = (entries.first().map(|it| &it.name), entries.last().map(|it| &it.name));
+    let shaped: Vec<Value> = entries.iter().map(|it| it.shape(dialect)).collect();
     let list = match dialect {
-        DialectName::OpenaiChat => json!({ "object": "list", "data": entries }),
+        DialectName::OpenaiChat => json!({ "object": "list", "data": shaped }),
         DialectName::AnthropicMessages => json!({
-            "first_id": models.first().map(|m| &m.name),
-            "last_id": models.last().map(|m| &m.name),
+            "first_id": first,
+            "last_id": last,
             "has_more": false,
-            "data": entries,
+            "data": shaped,
         }),
-        DialectName::Gemini => json!({ "models": entries }),
+        DialectName::Gemini => json!({ "models": shaped }),
     };
     respond::json(&list)
 }
@@ -95,14 +117,18 @@ pub(crate) fn one(
     name: &str,
     key: Option<&CallerKey>,
 ) -> Response<GatewayBody> {
-    if !key.is_none_or(|k| k.allows(name)) {
+    let (base, tier) = snapshot.split_tier(name);
+    if !key.is_none_or(|k| k.allows(base)) {
         return respond::error(
             dialect,
             &CallerError::new(404, "model_not_found", format!("there is no model `{name}`")),
         );
     }
-    match snapshot.resolve(name) {
-        Ok(model) => respond::json(&Entry::of(&model).shape(dialect)),
+    match snapshot.resolve(base) {
+        Ok(model) => {
+            let entry = tier.and_then(|tier| Entry::of_tier(&model, tier)).unwrap_or_else(|| Entry::of(&model));
+            respond::json(&entry.shape(dialect))
+        }
         Err(unknown) => respond::error(dialect, &CallerError::new(404, "model_not_found", unknown.to_string())),
     }
 }

@@ -133,6 +133,38 @@ async fn an_answer_of_a_lower_tier_is_not_given_again_to_a_higher_one() {
         world.send(request)
     };
     ask("bulk").await.served_by("fallback");
-    assert_eq!(ask("bulk").await.header("x-mainstay-cache"), Some("hit"));
+    let again = ask("bulk").await;
+    assert_eq!(again.header("x-mainstay-cache"), Some("hit"));
+    assert_eq!(again.header("x-mainstay-tier"), Some("bulk"), "a kept answer says whose it is, as others do");
     ask("premium").await.served_by("primary");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_raises_a_request_to_a_tier_and_lowers_none_below_its_floor() {
+    let rules = "rules:\n  - { name: long, if: request.tokens > 400, tier: premium }\n  - { name: short, if: request.tokens < 400, tier: bulk }\n";
+    let plan =
+        Plan { targets: TARGETS, ..Plan::default() }.model("tiers: [{ name: bulk }, { name: premium }]").top(rules);
+    let world = plan.build();
+    let bulk = || Some("bulk");
+    let long = Asks { header: bulk(), text: Some("word ".repeat(1_000)), ..Asks::default() };
+    let answer = world.ask(DialectName::OpenaiChat, long).await;
+    served(&answer, "primary", "premium");
+    assert_eq!(answer.header("x-mainstay-fallback"), Some("0"), "a tier is no fallback");
+    assert_eq!(answer.json()["mainstay"]["tier"], json!({ "tier": "premium", "floor": "premium", "by": "rule" }));
+    served(&world.ask(DialectName::OpenaiChat, Asks { header: bulk(), ..Asks::default() }).await, "fallback", "bulk");
+    let answer = world.ask(DialectName::OpenaiChat, Asks { header: Some("premium"), ..Asks::default() }).await;
+    served(&answer, "primary", "premium");
+    assert_eq!(answer.json()["mainstay"]["tier"]["by"], "header", "its floor is premium itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn model_lists_have_the_names_of_tiers() {
+    let world = world(&["tiers: [{ name: bulk }, { name: premium }]"]);
+    let get = |path: &str| http::Request::get(path).body(http_body_util::Full::new(bytes::Bytes::new())).unwrap();
+    let list = world.send(get("/v1/models")).await.json();
+    let names: Vec<&str> = list["data"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert!(names.contains(&"chat") && names.contains(&"chat:bulk") && names.contains(&"chat:premium"), "{names:?}");
+    let one = world.send(get("/v1/models/chat:bulk")).await.json();
+    assert_eq!(one["id"], "chat:bulk");
+    assert_eq!(world.send(get("/v1/models/chat:gold")).await.status, 404);
 }

@@ -32,7 +32,7 @@ pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReaso
 /// Why the target is below the floor of a request of this tier.
 pub(crate) fn below_tier(tiers: Option<(&Tiers, Assigned)>, target: usize) -> Option<ExclusionReason> {
     let (tiers, assigned) = tiers?;
-    tiers.step(assigned.tier, target).is_none().then_some(ExclusionReason::BelowTier)
+    tiers.step(assigned, target).is_none().then_some(ExclusionReason::BelowTier)
 }
 
 /// Why the target is not good enough for the model. What nobody knows is not good enough for any floor.

@@ -357,7 +357,7 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
 
 /// Plans an exchange under the rules that hold for it: [`Model::rule`].
 pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instant, rng: &mut fastrand::Rng) -> Plan {
-    let tiers = model.settings.tiers.as_deref().map(|tiers| (tiers, tiers.assigned(needs)));
+    let tiers = model.settings.tiers.as_deref().map(|tiers| (tiers, tiers.ruled(tiers.assigned(needs), ruling)));
     let mut excluded = Vec::new();
     let mut capable = Vec::new();
     for (index, target) in model.targets.iter().enumerate() {
@@ -373,7 +373,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
 
     let sifted = ruling.sift(&capable);
     let goes_by_speed = strategy::goes_by_speed(model);
-    let fell = |pin: &_| tiers.is_some_and(|(tiers, asked)| session::is_below(model, pin, tiers, asked.tier));
+    let fell = |pin: &_| tiers.is_some_and(|(tiers, asked)| session::is_below(model, pin, tiers, asked));
     let pin = session::pin(model, needs, now).filter(|pin| !fell(pin));
     let mut entrants = Vec::with_capacity(capable.len());
     let mut estimates = vec![None; model.targets.len()];
@@ -412,7 +412,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     }
     let mut ordered = match tiers {
         None => strategy::order_of(model, &mut entrants, rng),
-        Some((tiers, asked)) => tier::order(model, tiers, asked.tier, &mut entrants, rng),
+        Some((tiers, asked)) => tier::order(model, tiers, asked, &mut entrants, rng),
     };
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();

@@ -8,7 +8,7 @@
 use crate::pins::Pin;
 use crate::price::Estimate;
 use crate::strategy::{Ordered, Placed};
-use crate::tier::{Step, Tiers};
+use crate::tier::{Assigned, Step, Tiers};
 use crate::{Demotion, Model, Needs, Plan, Score, Strategy, Target, TargetLedger, ruled};
 use canon::{FaultClass, Instant};
 use rules::Ruling;
@@ -124,7 +124,7 @@ pub(crate) fn pin(model: &Model, needs: &Needs, now: Instant) -> Option<Pin<Arc<
 }
 
 /// Whether a conversation is pinned below its own tier: it goes back as soon as that serves again.
-pub(crate) fn is_below(model: &Model, pin: &Pin<Arc<TargetLedger>>, tiers: &Tiers, asked: usize) -> bool {
+pub(crate) fn is_below(model: &Model, pin: &Pin<Arc<TargetLedger>>, tiers: &Tiers, asked: Assigned) -> bool {
     let pinned = (0..model.targets.len()).find(|target| is_at(model, *target, &pin.to));
     pinned.and_then(|target| tiers.step(asked, target)).is_some_and(Step::is_down)
 }

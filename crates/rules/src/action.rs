@@ -1,5 +1,7 @@
 //! What a rule does while it holds, and which targets of a model that concerns.
 
+use std::sync::Arc;
+
 /// What a rule does. Targets are ids as the configuration lists them; a trailing `*` stands for any ending.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actions {
@@ -13,6 +15,8 @@ pub struct Actions {
     pub only: Vec<String>,
     /// Settings of the model are replaced; which ones is the business of whoever asks for the ruling.
     pub sets: bool,
+    /// The request is of this tier; what that means is the business of whoever asks for the ruling.
+    pub tier: Option<Arc<str>>,
 }
 
 impl Actions {
@@ -44,6 +48,7 @@ pub(crate) struct ReachOf {
     pub(crate) exclude: Vec<usize>,
     pub(crate) only: Vec<usize>,
     pub(crate) sets: bool,
+    pub(crate) tier: Option<Arc<str>>,
 }
 
 impl ReachOf {
@@ -65,12 +70,14 @@ impl ReachOf {
             exclude: find(&actions.exclude),
             only: find(&actions.only),
             sets: actions.sets,
+            tier: actions.tier.clone(),
         }
     }
 
     /// Whether the rule has anything to say about the model at all.
     pub(crate) fn concerns(&self) -> bool {
         self.sets
+            || self.tier.is_some()
             || [&self.prefer, &self.avoid, &self.exclude, &self.only].into_iter().any(|targets| !targets.is_empty())
     }
 }

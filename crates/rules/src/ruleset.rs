@@ -230,8 +230,10 @@ fn verdict(held: Result<bool, Halt>, failure: &mut Option<Failure>) -> Verdict {
 fn check_actions(rule: usize, written: &Written<'_>, known: &[&str]) -> Result<(), Wrong> {
     let wrong = |field, message| Err(Wrong { rule, field, span: None, message });
     let lists = written.actions.lists();
-    if !written.actions.sets && lists.iter().all(|(_, patterns)| patterns.is_empty()) {
-        let message = "the rule does nothing: expected `prefer`, `avoid`, `exclude`, `only` or `set`".to_owned();
+    let does_more = written.actions.sets || written.actions.tier.is_some();
+    if !does_more && lists.iter().all(|(_, patterns)| patterns.is_empty()) {
+        let message =
+            "the rule does nothing: expected `prefer`, `avoid`, `exclude`, `only`, `tier` or `set`".to_owned();
         return wrong("if", message);
     }
     for (field, patterns) in lists {

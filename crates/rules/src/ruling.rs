@@ -46,6 +46,11 @@ impl Ruling<'_> {
         self.held.is_empty()
     }
 
+    /// The tiers that rules give the request, the strongest first.
+    pub fn tiers(&self) -> impl Iterator<Item = &str> {
+        self.held.iter().filter_map(|held| held.reach.tier.as_deref())
+    }
+
     /// What `exclude` and `only` leave of the targets that are able to serve.
     pub fn sift(&self, able: &[usize]) -> Sifted {
         let mut sifted = Sifted::default();

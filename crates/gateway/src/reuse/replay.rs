@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use store::{Form, Found};
 
 /// Headers that belong to an answer. Whatever else a response says is of its exchange alone: its limits, its ids.
-const KEPT: [HeaderName; 7] = [
+const KEPT: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     names::PROVIDER,
     names::MODEL,
+    names::TIER,
     names::FALLBACK,
     names::REASON,
     names::DROPPED,

@@ -5,6 +5,8 @@
 //! where that cannot, the tiers above, the nearest first; and those below only down to the floor its tier allows. What is
 //! below the floor is not able to serve the request, in no outage and in no panic.
 //!
+//! A rule may raise the tier, and lower it as far as the floor: it never lowers the floor.
+//!
 //! [`Features`] are what is seen of a request, [`Score`] makes points of them. Nothing there was fitted to data: see
 //! `docs/TIERS.md` for what the score is worth on public labelled prompts.
 
@@ -19,6 +21,7 @@ pub use score::{Feature, MOST_POINTS, Part, Score};
 
 use crate::Needs;
 use dialect::scan::Scan;
+use rules::Ruling;
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,9 +106,14 @@ pub enum AssignedBy {
     PromptLength(u64),
     /// Its complexity, in thousandths of a point.
     Complexity(u32),
+    /// A rule, in place of this one, whose floor holds all the same.
+    Rule {
+        /// By number.
+        from: usize,
+    },
 }
 
-/// `header`, `label`, `suffix`, `default`, `prompt_length 812`, `complexity 26.0`.
+/// `header`, `label`, `suffix`, `default`, `prompt_length 812`, `complexity 26.0`, `rule`.
 impl fmt::Display for AssignedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,6 +121,7 @@ impl fmt::Display for AssignedBy {
             Self::Label => f.write_str("label"),
             Self::Suffix => f.write_str("suffix"),
             Self::Default => f.write_str("default"),
+            Self::Rule { .. } => f.write_str("rule"),
             Self::PromptLength(tokens) => write!(f, "prompt_length {tokens}"),
             Self::Complexity(thousandths) => write!(f, "complexity {}", score::tenths(u64::from(*thousandths))),
         }
@@ -186,6 +195,11 @@ impl Tiers {
         self.list.get(*self.of_target.get(target)?).map(|tier| &tier.name)
     }
 
+    /// Whether a target may serve requests that are labelled so. Both are numbers.
+    pub fn may_serve(&self, tier: usize, target: usize) -> bool {
+        self.step(Assigned { tier, by: AssignedBy::Suffix }, target).is_some()
+    }
+
     /// What labels say, and where there are none, the complexity, where the model goes by it. `None` = what else is known
     /// of the request decides: see [`Self::assigned`].
     ///
@@ -223,6 +237,27 @@ impl Tiers {
         needs.tier.unwrap_or_else(unlabelled)
     }
 
+    /// With what rules say: the strongest that names a tier of the model. Lower than the floor is the floor.
+    pub(crate) fn ruled(&self, assigned: Assigned, ruling: &Ruling<'_>) -> Assigned {
+        let Some(named) = ruling.tiers().find_map(|name| self.find(name)) else { return assigned };
+        let tier = named.max(self.floor(assigned).unwrap_or(assigned.tier));
+        if tier == assigned.tier { assigned } else { Assigned { tier, by: AssignedBy::Rule { from: assigned.tier } } }
+    }
+
+    /// The lowest tier that may serve a request.
+    fn floor(&self, assigned: Assigned) -> Option<usize> {
+        let floor = self.list.get(assigned.tier)?.floor;
+        match assigned.by {
+            AssignedBy::Rule { from } => Some(floor.max(self.list.get(from)?.floor)),
+            AssignedBy::Header
+            | AssignedBy::Label
+            | AssignedBy::Suffix
+            | AssignedBy::Default
+            | AssignedBy::PromptLength(_)
+            | AssignedBy::Complexity(_) => Some(floor),
+        }
+    }
+
     fn reached(&self, score: u64) -> usize {
         self.list.iter().rposition(|tier| tier.from <= score).unwrap_or(0)
     }
@@ -230,14 +265,15 @@ impl Tiers {
     /// The tier of a request and its floor, by name.
     pub(crate) fn choice(&self, assigned: Assigned) -> Option<TierChoice> {
         let tier = self.list.get(assigned.tier)?;
-        let floor = self.list.get(tier.floor)?.name.clone();
+        let floor = self.list.get(self.floor(assigned)?)?.name.clone();
         Some(TierChoice { tier: tier.name.clone(), floor, by: assigned.by })
     }
 
     /// Where a target stands for a request of this tier; `None` = below its floor.
-    pub(crate) fn step(&self, asked: usize, target: usize) -> Option<Step> {
+    pub(crate) fn step(&self, asked: Assigned, target: usize) -> Option<Step> {
         let of_target = *self.of_target.get(target)?;
-        let floor = self.list.get(asked)?.floor;
+        let floor = self.floor(asked)?;
+        let asked = asked.tier;
         match of_target.checked_sub(asked) {
             Some(above) => Some(Step::Up(above)),
             None => (of_target >= floor).then(|| Step::Down(asked - of_target)),
@@ -313,7 +349,8 @@ mod tests {
     #[test]
     fn a_request_is_offered_to_its_own_tier_then_up_and_down_no_further_than_its_floor() {
         let tiers = tiers(Unlabelled::Tier(2));
-        let steps = |asked| [0, 1, 2].map(|target| tiers.step(asked, target));
+        let asking = |tier| Assigned { tier, by: AssignedBy::Header };
+        let steps = |asked| [0, 1, 2].map(|target| tiers.step(asking(asked), target));
         assert_eq!(steps(2), [Some(Step::Up(0)), None, None], "premium does not fall");
         assert_eq!(steps(1), [Some(Step::Up(1)), Some(Step::Up(0)), Some(Step::Down(1))]);
         assert_eq!(steps(0), [Some(Step::Up(2)), Some(Step::Up(1)), Some(Step::Up(0))]);

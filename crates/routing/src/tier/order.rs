@@ -5,16 +5,16 @@
 //! them. Only upwards: slowness alone sends no request down. So does a tier under `auto` in which nobody is predicted to meet
 //! the objectives, but for the requests that try one of it again.
 
-use super::{Step, Tiers};
+use super::{Assigned, Step, Tiers};
 use crate::strategy::{self, Entrant, Ordered, Placed, auto};
 use crate::{Demotion, Model, Strategy};
 use health::BreakerStanding;
 
-/// Orders entrants of a request of tier `asked`; none of them is below its floor.
+/// Orders entrants of a request of the tier `asked`; none of them is below its floor.
 pub(crate) fn order(
     model: &Model,
     tiers: &Tiers,
-    asked: usize,
+    asked: Assigned,
     entrants: &mut [Entrant],
     rng: &mut fastrand::Rng,
 ) -> Ordered {

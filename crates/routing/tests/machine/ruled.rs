@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The model under rules, its targets kept tally of, as the configuration does it.
-fn ruled(model: &Model, written: &[Written<'_>]) -> Arc<Model> {
+pub(crate) fn ruled(model: &Model, written: &[Written<'_>]) -> Arc<Model> {
     let with_tally =
         |target: &Arc<Target>| Arc::new(Target { tally: Some(Arc::new(Tally::default())), ..Target::clone(target) });
     let targets: Vec<Arc<Target>> = model.targets.iter().map(with_tally).collect();
@@ -26,7 +26,7 @@ fn ruled(model: &Model, written: &[Written<'_>]) -> Arc<Model> {
     Arc::new(Model { rules, targets: targets.into(), ..model.clone() })
 }
 
-fn rule(condition: &str, actions: Actions) -> Written<'_> {
+pub(crate) fn rule(condition: &str, actions: Actions) -> Written<'_> {
     Written { name: Some("it"), condition, until: None, hold: None, min_samples: None, actions }
 }
 

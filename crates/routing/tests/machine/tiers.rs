@@ -2,11 +2,13 @@
 
 use crate::harness::{Outcome, Pool, Sim, at, fault, secs};
 use crate::invariants::{any_outcome, any_pool};
+use crate::ruled::{rule, ruled};
 use canon::{FaultClass, Instant};
 use health::StartKind;
 use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
 use routing::tier::{Assigned, AssignedBy, Scorer, Tier, Tiers, Unlabelled};
 use routing::{Demotion, ExclusionReason, Model, Needs, Plan, Session, Sessions, Strategy, plan};
+use rules::Actions;
 use std::sync::Arc;
 
 /// Tiers with these floors, called `t0`, `t1`, …
@@ -130,6 +132,29 @@ fn a_plan_tells_the_tier_its_floor_and_who_said_so() {
     let json = serde_json::to_value(&plan).unwrap();
     assert_eq!(json["tier"], serde_json::json!({ "tier": "t2", "floor": "t1", "by": "header" }));
     assert_eq!(json["excluded"][0]["code"], "tier");
+}
+
+proptest! {
+    #[test]
+    fn no_rule_sends_a_request_below_the_floor_it_has_without_it(
+        floors in prop::collection::vec(0_usize..5, 5),
+        asked in 0_usize..5,
+        named in 0_usize..5,
+    ) {
+        let floors: Vec<usize> = floors.iter().enumerate().map(|(tier, floor)| *floor.min(&tier)).collect();
+        let mut pool = Pool::of(5);
+        pool.settings.tiers = Some(tiers(&floors, &[0, 1, 2, 3, 4]));
+        let actions = Actions { tier: Some(format!("t{named}").into()), ..Actions::default() };
+        let model = ruled(&pool.build(), &[rule("request.tokens >= 0", actions)]);
+        let plan = planned(&model, asked, at(0.0));
+        let served = order(&plan);
+        prop_assert!(served.iter().all(|tier| *tier >= floors[asked]), "{plan}");
+        prop_assert_eq!(served[0], named.max(floors[asked]), "its own tier first: {}", plan);
+        if named > asked {
+            prop_assert!(served.iter().all(|tier| *tier >= floors[named]), "{plan}");
+            prop_assert!(plan.to_string().contains("(rule)"));
+        }
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn written(lists: &Lists) -> Written<'static> {
         exclude: names(&lists.exclude),
         only: names(&lists.only),
         sets: false,
+        tier: None,
     };
     Written { name: None, condition: "true", until: None, hold: None, min_samples: None, actions }
 }
