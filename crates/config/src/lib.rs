@@ -19,6 +19,7 @@ mod reuse;
 mod rulebook;
 mod sessions;
 mod snapshot;
+mod split;
 mod strategy;
 mod tiers;
 mod units;

@@ -108,7 +108,8 @@ fn take_over(listed: &mut Listed, model: &Model, written: &RawTarget, guards: Gu
             ..routing::Target::clone(target)
         })
     }));
-    listed.nodes.push(Node::Group(Group { name, strategy: model.settings.strategy, weight, nodes }));
+    let (strategy, experiment) = (model.settings.strategy, model.settings.experiment.clone());
+    listed.nodes.push(Node::Group(Group { name, strategy, experiment, weight, nodes }));
 }
 
 /// The same nodes, with their targets so much further on.

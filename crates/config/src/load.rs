@@ -15,6 +15,7 @@ use crate::reuse::{self, OfModel, RawCoalesce, RawQueue, Reuse};
 use crate::rulebook::{self, Checked};
 use crate::sessions;
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
+use crate::split;
 use crate::strategy::{self, RawQuality};
 use crate::tiers;
 use canon::{FaultClass, Secret};
@@ -282,7 +283,8 @@ impl Build<'_> {
         self.check_on(name, raw)?;
         let mut settings = ModelSettings {
             tiers: None,
-            strategy: strategy::strategy(raw.strategy, raw.objectives)
+            experiment: split::experiment(raw).map_err(|message| self.at(&["models", name, "strategy"], &message))?,
+            strategy: strategy::strategy(name, raw)
                 .map_err(|(key, message)| self.at(&["models", name, key], &message))?,
             min_quality: raw
                 .min_quality
@@ -311,6 +313,7 @@ impl Build<'_> {
         let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
         let guards = self.guards(&path, guards)?;
         let mut listed = self.listed(snapshot, name, raw, guards)?;
+        split::check(settings.strategy, &listed).map_err(|message| self.at(&["models", name, "strategy"], &message))?;
         objectives::judge(settings.strategy, &mut listed).map_err(|target| {
             let message =
                 "has `objectives` of its own, which are not those here: expected the same, or another strategy";

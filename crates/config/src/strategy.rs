@@ -1,6 +1,8 @@
 //! In which order targets are tried, and how good they have to be: as it is written, and checked.
 
-use crate::objectives::{self, RawObjectives};
+use crate::objectives;
+use crate::raw::RawModel;
+use crate::split::RawWeighted;
 use routing::{Balance, Quality, SpeedBy, Strategy};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,8 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// In which order targets are tried: a name, or `{ fastest: … }` or `{ balanced: … }` with options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema)]
+/// In which order targets are tried: a name, or one of `weighted`, `fastest` and `balanced` with options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
 #[schemars(untagged)]
 pub enum RawStrategy {
     /// By its name alone.
@@ -41,9 +43,11 @@ pub enum StrategyName {
 }
 
 /// A strategy with options: one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawFullStrategy {
+    /// By weight.
+    pub weighted: Option<RawWeighted>,
     /// By speed.
     pub fastest: Option<RawFastest>,
     /// By price, speed, reliability and quality.
@@ -86,7 +90,8 @@ impl<'de> Visitor<'de> for StrategyVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "priority, weighted, cheapest, fastest, balanced or auto, or one of `fastest` and `balanced` with options",
+            "priority, weighted, cheapest, fastest, balanced or auto, or one of `weighted`, `fastest` and `balanced` \
+             with options",
         )
     }
 
@@ -147,8 +152,8 @@ pub(crate) type Wrong = (&'static str, String);
 
 /// # Errors
 /// Says what is wrong with it.
-pub(crate) fn strategy(raw: RawStrategy, objectives: Option<RawObjectives>) -> Result<Strategy, Wrong> {
-    match (raw, objectives) {
+pub(crate) fn strategy(model: &str, raw: &RawModel) -> Result<Strategy, Wrong> {
+    match (&raw.strategy, raw.objectives) {
         (RawStrategy::Name(StrategyName::Auto), Some(raw)) => {
             objectives::objectives(raw).map(Strategy::Auto).map_err(|message| ("objectives", message))
         }
@@ -158,11 +163,11 @@ pub(crate) fn strategy(raw: RawStrategy, objectives: Option<RawObjectives>) -> R
         (_, Some(_)) => {
             Err(("objectives", "are what `strategy: auto` goes by: expected it, or none of them".to_owned()))
         }
-        (raw, None) => without_objectives(raw).map_err(|message| ("strategy", message)),
+        (strategy, None) => without_objectives(model, strategy).map_err(|message| ("strategy", message)),
     }
 }
 
-fn without_objectives(raw: RawStrategy) -> Result<Strategy, String> {
+fn without_objectives(model: &str, raw: &RawStrategy) -> Result<Strategy, String> {
     let full = match raw {
         RawStrategy::Unset | RawStrategy::Name(StrategyName::Priority) => return Ok(Strategy::Priority),
         RawStrategy::Name(StrategyName::Weighted) => return Ok(Strategy::Weighted),
@@ -172,9 +177,10 @@ fn without_objectives(raw: RawStrategy) -> Result<Strategy, String> {
         RawStrategy::Name(StrategyName::Auto) => return Err("`auto` goes by `objectives`".to_owned()),
         RawStrategy::Full(full) => full,
     };
-    match (full.fastest, full.balanced) {
-        (Some(fastest), None) => Ok(Strategy::Fastest(fastest.by)),
-        (None, Some(raw)) => {
+    match (&full.weighted, full.fastest, full.balanced) {
+        (Some(weighted), None, None) => Ok(weighted.strategy(model)),
+        (None, Some(fastest), None) => Ok(Strategy::Fastest(fastest.by)),
+        (None, None, Some(raw)) => {
             let weight = |weight: Option<u32>| weight.unwrap_or(1);
             let balance = Balance {
                 price: weight(raw.price),
@@ -189,7 +195,7 @@ fn without_objectives(raw: RawStrategy) -> Result<Strategy, String> {
                 Ok(Strategy::Balanced(balance))
             }
         }
-        _ => Err("expected one of `fastest` and `balanced`".to_owned()),
+        _ => Err("expected one of `weighted`, `fastest` and `balanced`".to_owned()),
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) async fn drive(gateway: &Arc<Shared>, current: &Arc<Current>, planned
         witness: settlement.witness.clone(),
     });
     if let Some(witness) = &exchange.witness {
-        witness.planned(exchange.earlier, plan.candidates.len(), deadline.saturating_since(clock.now()), &model);
+        witness.planned(exchange.earlier, &plan, deadline.saturating_since(clock.now()), &model);
     }
     let mut settling = Settling { machine: Some(Machine::new(model, plan, facts)), clock, settlement: &settlement };
     let mut slots = Slots::default();
@@ -443,6 +443,9 @@ fn who_was_asked(headers: &mut HeaderMap, machine: &Machine, settlement: &Settle
         if let Some(tier) = settlement.tier.as_ref().and_then(|tier| tier.of_target(&who.target.id)) {
             respond::set(headers, names::TIER, tier);
         }
+    }
+    if let Some(trials) = settle::trials(machine) {
+        respond::set(headers, names::EXPERIMENT, &trials);
     }
     headers.insert(names::ATTEMPTS, HeaderValue::from(settlement.earlier.attempts.len() + machine.attempts_made()));
     headers.insert(names::CACHE, HeaderValue::from_static(respond::NONE));

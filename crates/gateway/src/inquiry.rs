@@ -1,6 +1,7 @@
 //! A caller's request, read and scanned: what every attempt of the exchange is made from.
 
 use crate::clock;
+use crate::ruling::LABELS;
 use bytes::Bytes;
 use canon::{CallerError, DialectName, Request};
 use catalog::Moment;
@@ -8,7 +9,7 @@ use dialect::scan::{Field, Scan};
 use dialect::{BadRequest, PathFacts};
 use http::HeaderMap;
 use routing::tier::Assigned;
-use routing::{Needs, RescueMode, Session};
+use routing::{Labels, Needs, RescueMode, Session, Sticky, Unit};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Inquiry {
     pub scan: Scan,
     /// The conversation it belongs to, where its model keeps sessions.
     session: Option<Session>,
+    /// Whom the splits of its model keep to their arms.
+    pub unit: Option<Unit>,
     /// Its tier, where a label or its text says so.
     pub tier: Option<Assigned>,
     asked_at: Moment,
@@ -36,7 +39,18 @@ impl Inquiry {
     /// Wraps a scanned body.
     pub(crate) fn new(dialect: DialectName, path: PathFacts, headers: HeaderMap, body: Bytes, scan: Scan) -> Self {
         let asked_at = Moment::from_unix(u64::try_from(clock::unix_seconds()).unwrap_or(0));
-        Self { dialect, path, headers, body, scan, session: None, tier: None, asked_at, canonical: OnceLock::new() }
+        Self {
+            dialect,
+            path,
+            headers,
+            body,
+            scan,
+            session: None,
+            unit: None,
+            tier: None,
+            asked_at,
+            canonical: OnceLock::new(),
+        }
     }
 
     /// As part of a conversation.
@@ -44,9 +58,30 @@ impl Inquiry {
         Self { session, ..self }
     }
 
+    /// With whom the splits of its model keep to their arms.
+    pub(crate) fn kept_by(mut self, sticky: Option<Sticky>, tenant: Option<&str>) -> Self {
+        self.unit = match sticky {
+            None => None,
+            Some(Sticky::Session) => self.session.and_then(Unit::of_session),
+            Some(Sticky::User) => {
+                let header = self.headers.get(LABELS).and_then(|value| value.to_str().ok());
+                let labels = Labels::read(&self.scan, &self.body, header);
+                // A dialect that has no place for the user names it in a label.
+                labels.user().or_else(|| labels.label("user")).map(|user| Unit::of_user(tenant, user))
+            }
+        };
+        self
+    }
+
     /// What it needs of a target.
     pub(crate) fn needs(&self) -> Needs {
-        Needs { asked_at: Some(self.asked_at), session: self.session, tier: self.tier, ..Needs::from(&self.scan) }
+        Needs {
+            asked_at: Some(self.asked_at),
+            session: self.session,
+            unit: self.unit,
+            tier: self.tier,
+            ..Needs::from(&self.scan)
+        }
     }
 
     /// The time the caller gives the whole exchange: `x-mainstay-timeout` in seconds, or with a unit (`1500ms`, `20s`).

@@ -18,7 +18,7 @@ use dialect::{PathFacts, StreamShape, scan};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
-use routing::{Labels, Model, Plan};
+use routing::{Labels, Model, Plan, Sticky};
 use std::sync::Arc;
 
 /// A request whose head was read.
@@ -198,13 +198,15 @@ impl Gateway {
                 ..CallerError::new(404, "model_not_found", unknown.to_string())
             })
         })?;
-        let (session, bytes) = if model.settings.sessions.is_some() {
+        let sticky = model.sticky();
+        let (session, bytes) = if model.settings.sessions.is_some() || sticky == Some(Sticky::Session) {
             let (session, bytes) = session::session(key.map(|key| &*key.name), &headers, &mut scan, bytes);
             (Some(session), bytes)
         } else {
             (None, bytes)
         };
-        let mut inquiry = Inquiry::new(dialect, path, owned(headers), bytes, scan).of(session);
+        let inquiry = Inquiry::new(dialect, path, owned(headers), bytes, scan).of(session);
+        let mut inquiry = inquiry.kept_by(sticky, key.map(|key| &*key.name));
         inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
         Ok(Admitted {

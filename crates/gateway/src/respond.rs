@@ -102,6 +102,8 @@ pub(crate) mod names {
     pub(crate) const FALLBACK: HeaderName = HeaderName::from_static("x-mainstay-fallback");
     /// The tier of who served, of models that have tiers.
     pub(crate) const TIER: HeaderName = HeaderName::from_static("x-mainstay-tier");
+    /// The arms of the experiments that the request takes part in.
+    pub(crate) const EXPERIMENT: HeaderName = HeaderName::from_static("x-mainstay-experiment");
     pub(crate) const REASON: HeaderName = HeaderName::from_static("x-mainstay-reason");
     pub(crate) const CACHE: HeaderName = HeaderName::from_static("x-mainstay-cache");
     pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-mainstay-dropped");

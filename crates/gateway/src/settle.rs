@@ -109,6 +109,7 @@ impl Settlement {
                 model = &*self.model,
                 caller = self.caller.as_deref(),
                 target = served,
+                experiment = trials(machine),
                 attempts,
                 reason,
                 tried = %tried(machine),
@@ -124,6 +125,7 @@ impl Settlement {
                 model = &*self.model,
                 caller = self.caller.as_deref(),
                 target = served,
+                experiment = trials(machine),
                 attempts,
                 ms = ms(now, self.started),
                 input_tokens = facts.usage.input_tokens,
@@ -146,6 +148,7 @@ impl Settlement {
             model = &*self.model,
             caller = self.caller.as_deref(),
             target = served(machine),
+            experiment = trials(machine),
             fault = fault.class.as_str(),
             message = fault.message.as_str(),
             ms = ms(now, self.started),
@@ -211,6 +214,7 @@ impl Settlement {
             caller = self.caller.as_deref(),
             status,
             fault,
+            experiment = trials(machine),
             tried = %tried(machine),
             ms = ms(now, self.started),
             "not answered"
@@ -226,6 +230,7 @@ impl Settlement {
             "served_by": served(machine),
             "reason": machine.reason(),
             "session": machine.plan().session_told(),
+            "experiments": machine.trials(),
             "patches": machine.patches(),
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
             "cache": self.cache,
@@ -304,6 +309,12 @@ pub(crate) fn story_of_refusal(request_id: &str) -> Value {
 /// What the answer cost, where the prices of who served are known.
 pub(crate) fn cost(facts: &Facts, machine: &Machine) -> Option<Usd> {
     machine.cost(&facts.usage)
+}
+
+/// `tone=short, price=low`: the arms of the experiments the request takes part in; `None` = there are none.
+pub(crate) fn trials(machine: &Machine) -> Option<String> {
+    let trials = machine.trials();
+    (!trials.is_empty()).then(|| trials.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// Who serves; empty while nobody does.

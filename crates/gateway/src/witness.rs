@@ -13,7 +13,7 @@ use dialect::{StreamDecoder, outbound};
 use history::{ATTEMPT_HEADER, GatewayEnd, GatewayPen, Origin, Recorder, Tokens, Way, attempt_tag};
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body::Body;
-use routing::{AttemptId, Machine, Model, Start};
+use routing::{AttemptId, Machine, Model, Plan, Start};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,11 +94,14 @@ impl Witness {
     }
 
     /// The candidates and the limits of a round are known; `earlier` attempts were made before it.
-    pub(crate) fn planned(&self, earlier: u32, candidates: usize, left: Duration, model: &Model) {
+    pub(crate) fn planned(&self, earlier: u32, plan: &Plan, left: Duration, model: &Model) {
         self.earlier.store(earlier, Ordering::Relaxed);
         let left = (left < FOR_EVER).then_some(left);
-        let candidates = u32::try_from(candidates).unwrap_or(u32::MAX);
-        self.pen.planned(candidates, left, model.settings.max_attempts, model.settings.max_targets);
+        let candidates = u32::try_from(plan.candidates.len()).unwrap_or(u32::MAX);
+        let most = (model.settings.max_attempts, model.settings.max_targets);
+        let trials = plan.primary.map(|drawn| model.trials(drawn, None)).unwrap_or_default();
+        let arms = trials.iter().map(|trial| trial.to_string().into()).collect();
+        self.pen.planned(candidates, left, most, arms);
     }
 
     /// An attempt begins.

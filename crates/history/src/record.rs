@@ -115,6 +115,9 @@ pub enum GatewayEvent {
         /// Most targets whose work may be reached.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_targets: Option<u32>,
+        /// The arms it was drawn for, of the experiments it takes part in: `tone=short`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        arms: Vec<Box<str>>,
     },
     /// An upstream call begins.
     AttemptStarted {

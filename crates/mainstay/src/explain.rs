@@ -11,7 +11,7 @@ use dialect::PathFacts;
 use dialect::scan::Scan;
 use gateway::Gateway;
 use routing::tier::{Features, Said, Score};
-use routing::{Labels, Model, Needs, plan_ruled, probe_price};
+use routing::{Labels, Model, Needs, Sticky, Unit, plan_ruled, probe_price};
 use rules::{Lookup, Request, Standing, Told, Verdict};
 use signals::ProbeCall;
 use std::fmt::Write as _;
@@ -63,7 +63,9 @@ pub(crate) async fn explain(options: &Explain) -> Result<(), String> {
     let tiers = model.settings.tiers.as_ref();
     let tier = tiers.map(|tiers| tiers.read(said, &scan, &body)).transpose().map_err(|unknown| unknown.to_string())?;
     let at = asked_at(options.at.as_deref())?;
-    let needs = Needs { asked_at: Some(at), tier: tier.flatten(), ..Needs::from(&scan) };
+    let user = labels.user().or_else(|| labels.label("user")).filter(|_| model.sticky() == Some(Sticky::User));
+    let unit = user.map(|user| Unit::of_user(options.key.as_deref(), user));
+    let needs = Needs { asked_at: Some(at), tier: tier.flatten(), unit, ..Needs::from(&scan) };
     let asked = Asked(labels);
     let request = Request {
         key: options.key.as_deref(),
@@ -76,9 +78,11 @@ pub(crate) async fn explain(options: &Explain) -> Result<(), String> {
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
+    let trials = plan.primary.map(|drawn| model.trials(drawn, None)).unwrap_or_default();
+    let trials = trials.iter().fold(String::new(), |text, trial| text + &format!("  experiment {trial}\n"));
     let beside = probes(&snapshot, &model, at) + &incidents(&model) + &unread;
     say(&format!(
-        "{plan}{reversal}{others}{complexity}{}{}{beside}",
+        "{plan}{trials}{reversal}{others}{complexity}{}{}{beside}",
         price_lists(&model, &needs),
         patches(&snapshot, &model)
     ))

@@ -24,6 +24,7 @@ mod ruled;
 mod session;
 mod speed;
 mod spend;
+mod split;
 mod strategy;
 pub mod tier;
 
@@ -49,3 +50,4 @@ pub use quality::{Checks, Criterion, Evaluate};
 pub use ruled::{AppliedRule, ModelRules, Overrides, Rulebook};
 pub use session::{Seat, Session, Sessions, Stickiness, Told};
 pub use spend::{SpendLimit, Spending};
+pub use split::{Experiment, Split, Sticky, Trial, Unit};

@@ -3,8 +3,8 @@
 
 use crate::tier::Tiers;
 use crate::{
-    Balance, Checks, Evaluate, Guards, Judge, ModelLedger, ModelRules, Needs, Objectives, Quality, Sessions, SpeedBy,
-    TargetLedger,
+    Balance, Checks, Evaluate, Experiment, Guards, Judge, ModelLedger, ModelRules, Needs, Objectives, Quality,
+    Sessions, SpeedBy, Split, TargetLedger,
 };
 use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
@@ -106,6 +106,8 @@ pub enum Strategy {
     Priority,
     /// By weight.
     Weighted,
+    /// By weight, a user or a conversation always alike.
+    Sticky(Split),
     /// By the estimated price of the request.
     Cheapest,
     /// By speed.
@@ -121,7 +123,7 @@ impl Strategy {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Priority => "priority",
-            Self::Weighted => "weighted",
+            Self::Weighted | Self::Sticky(_) => "weighted",
             Self::Cheapest => "cheapest",
             Self::Fastest(_) => "fastest",
             Self::Balanced(_) => "balanced",
@@ -283,6 +285,8 @@ pub struct Rescue {
 pub struct ModelSettings {
     /// The order.
     pub strategy: Strategy,
+    /// The arms of its split are told; `None` = they are not.
+    pub experiment: Option<Arc<Experiment>>,
     /// The tiers its targets stand in; `None` = it has none.
     pub tiers: Option<Arc<Tiers>>,
     /// What targets must be as good as; `None` = nothing.
@@ -313,6 +317,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
+            experiment: None,
             tiers: None,
             min_quality: None,
             timeouts: Timeouts::default(),
@@ -346,6 +351,8 @@ pub struct Group {
     pub name: Arc<str>,
     /// Its order.
     pub strategy: Strategy,
+    /// The arms of its split are told; `None` = they are not.
+    pub experiment: Option<Arc<Experiment>>,
     /// Share in `weighted`.
     pub weight: u32,
     /// What it lists.

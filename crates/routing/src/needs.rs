@@ -1,8 +1,8 @@
 //! What a request needs of a target, as far as the head scan tells.
 
-use crate::Session;
 use crate::speed::Class;
 use crate::tier::Assigned;
+use crate::{Session, Unit};
 use catalog::Moment;
 use dialect::scan::Scan;
 
@@ -40,6 +40,9 @@ pub struct Needs {
     /// The conversation it belongs to. Who plans says it; `None` = to none.
     #[serde(skip)]
     pub session: Option<Session>,
+    /// Whom splits keep to their arms. Who plans says it; `None` = nobody is known, and any arm will do.
+    #[serde(skip)]
+    pub unit: Option<Unit>,
 }
 
 impl Needs {
@@ -65,6 +68,7 @@ impl From<&Scan> for Needs {
             tier: None,
             asked_at: None,
             session: None,
+            unit: None,
         }
     }
 }

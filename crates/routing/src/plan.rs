@@ -7,6 +7,7 @@ use crate::merit::Merits;
 use crate::objectives::Forecast;
 use crate::price::{Estimate, estimate};
 use crate::session::Told;
+use crate::split::Ticket;
 use crate::tier::{self, TierChoice};
 use crate::{
     AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, Target, filter, guard, ruled, session,
@@ -405,6 +406,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
             score: target.judge.as_ref().map(|judge| Score::Forecast(judge.forecast(needs.class(), now))),
             near_limit: !filter::has_room(target, &load, now),
+            ticket: Ticket::new(needs.unit, &target.id),
         });
         if let Some(slot) = estimates.get_mut(index) {
             *slot = Some(estimate);
@@ -556,6 +558,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.strategy {
             Strategy::Auto(objectives) => writeln!(f, "{} (auto: {objectives})", self.model)?,
+            Strategy::Sticky(split) => writeln!(f, "{} (weighted, sticky by {})", self.model, split.sticky.as_str())?,
             strategy => writeln!(f, "{} ({})", self.model, strategy.as_str())?,
         }
         for (rank, candidate) in self.candidates.iter().enumerate() {

@@ -48,6 +48,11 @@ impl Session {
         Self { key: hasher.finish(), turns: Some(turns) }
     }
 
+    /// What it is known by, where somebody named it.
+    pub(crate) fn name(self) -> Option<u64> {
+        self.turns.is_none().then_some(self.key)
+    }
+
     /// Whether the request goes on with what stands there.
     fn follows(self, pin: &Pin<Arc<TargetLedger>>) -> bool {
         self.turns.is_none_or(|turns| turns > 0 && turns != pin.turns)

@@ -181,6 +181,9 @@ fn facts(admitted: &Admitted) -> Vec<String> {
     let patch = |target: &Arc<routing::Target>| Some(format!("{} {}", target.id, target.patch.as_ref()?.identity()));
     facts.extend(targets.iter().filter_map(patch));
     let inquiry = &admitted.inquiry;
+    if let Some(unit) = inquiry.unit {
+        facts.push(format!("arms: {:?}", admitted.model.draws(unit)));
+    }
     if let Some(tiers) = &admitted.model.settings.tiers {
         // An answer of a lower tier is none of a higher one.
         facts.push(format!("tier: {}", tiers.assigned(&inquiry.needs()).tier));

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use store::{Form, Found};
 
 /// Headers that belong to an answer. Whatever else a response says is of its exchange alone: its limits, its ids.
-const KEPT: [HeaderName; 8] = [
+const KEPT: [HeaderName; 9] = [
+    names::EXPERIMENT,
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     names::PROVIDER,

@@ -95,12 +95,13 @@ impl GatewayPen {
         &self.id
     }
 
-    /// Its candidates and limits are known; `left` = time to the deadline.
-    pub fn planned(&self, candidates: u32, left: Option<Duration>, max_attempts: u32, max_targets: u32) {
+    /// Its candidates and limits are known; `left` = time to the deadline, `most` = attempts, and targets, `arms` = what it
+    /// was drawn for, of the experiments it takes part in.
+    pub fn planned(&self, candidates: u32, left: Option<Duration>, most: (u32, u32), arms: Vec<Box<str>>) {
         let deadline = left.map(|left| self.recorder.now().saturating_add(crate::policy::micros(left)));
-        let (max_attempts, max_targets) = (Some(max_attempts), Some(max_targets));
+        let (max_attempts, max_targets) = (Some(most.0), Some(most.1));
         lock(&self.ledger).round += 1;
-        self.write(GatewayEvent::Planned { candidates, deadline, max_attempts, max_targets });
+        self.write(GatewayEvent::Planned { candidates, deadline, max_attempts, max_targets, arms });
     }
 
     /// An upstream call begins.

@@ -84,7 +84,7 @@ impl World {
         self.tick();
         let gateway = GatewayPen::received(self.recorder(), id.into());
         let left = self.rng.bool().then_some(Duration::from_secs(30));
-        gateway.planned(6, left, 3, 4);
+        gateway.planned(6, left, (3, 4), Vec::new());
         for _ in 0..self.rng.u32(0..4) {
             self.fault_before_commit(id, &gateway);
         }

@@ -3,7 +3,7 @@
 use super::{AttemptId, Machine, Served};
 use crate::speed::Watch;
 use crate::spend::Reservation;
-use crate::{Target, price};
+use crate::{Target, Trial, price, split};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
 use catalog::Usd;
 use health::{LimitReservation, Permit};
@@ -105,6 +105,13 @@ impl Machine {
     /// How many attempts were made so far.
     pub fn attempts_made(&self) -> usize {
         self.records.len()
+    }
+
+    /// The experiments the exchange takes part in: with the arm that it was drawn for, and the one that served instead.
+    pub fn trials(&self) -> Vec<Trial<'_>> {
+        let Some(drawn) = self.plan.primary.filter(|_| split::is_experimental(&self.model)) else { return Vec::new() };
+        let served = self.served.and_then(|attempt| self.tracks.get(self.record(attempt)?.track));
+        self.model.trials(drawn, served.map(|track| track.target))
     }
 
     /// What the patches of the targets that were asked change, by target; see [`dialect::splice::patch::Patch::names`].

@@ -12,6 +12,7 @@ mod priority;
 mod weighted;
 
 use crate::merit::Merits;
+use crate::split::Ticket;
 use crate::{Demotion, Model, Node, Score, Strategy};
 use health::Standing;
 
@@ -30,6 +31,8 @@ pub(crate) struct Entrant {
     pub(crate) score: Option<Score>,
     /// The request is beyond what its provider allows any of its credentials now, as far as is known.
     pub(crate) near_limit: bool,
+    /// What it draws its lot with, where a split keeps to its arms.
+    pub(crate) ticket: Ticket,
 }
 
 /// An entrant with its place.
@@ -72,6 +75,7 @@ fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) 
     match strategy {
         Strategy::Priority => priority::order(entrants, rng),
         Strategy::Weighted => weighted::order(entrants, rng),
+        Strategy::Sticky(split) => weighted::order_of_split(entrants, split, rng),
         Strategy::Cheapest => {
             cheapest::rate(entrants);
             cheapest::order(entrants, rng)
@@ -98,7 +102,9 @@ pub(crate) fn goes_by_speed(model: &Model) -> bool {
     }
     fn does(strategy: Strategy) -> bool {
         match strategy {
-            Strategy::Priority | Strategy::Weighted | Strategy::Cheapest | Strategy::Auto(_) => false,
+            Strategy::Priority | Strategy::Weighted | Strategy::Sticky(_) | Strategy::Cheapest | Strategy::Auto(_) => {
+                false
+            }
             Strategy::Fastest(_) | Strategy::Balanced(_) => true,
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rn
                 let lead = ordered.now.first().and_then(|lead| Some((*lead, known(lead.target)?)));
                 let stand_in = Entrant {
                     weight: group.weight,
+                    ticket: chosen.ticket.of(&group.name),
                     available: lead.is_some(),
                     standing: lead.map_or(chosen.standing, |(lead, _)| standing(&lead)),
                     provider_unreachable: lead.is_some_and(|(_, entrant)| entrant.provider_unreachable),

@@ -59,6 +59,7 @@ mod tests {
             merits: Merits::default(),
             score: None,
             near_limit: false,
+            ticket: crate::split::Ticket::default(),
         }
     }
 

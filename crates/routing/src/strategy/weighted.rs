@@ -5,7 +5,7 @@
 //! one whose limits are about to be used up) give the order now.
 
 use super::{Entrant, Ordered, Placed, last_resort};
-use crate::Demotion;
+use crate::{Demotion, Split};
 use health::BreakerStanding;
 
 /// What is left of the weight of a slow target: warm traffic, and a little more evidence.
@@ -15,18 +15,29 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     order_by(entrants, |entrant| f64::from(entrant.weight), rng)
 }
 
+/// With lots that are always the same for whoever is to be kept to an arm.
+pub(super) fn order_of_split(entrants: &[Entrant], split: Split, rng: &mut fastrand::Rng) -> Ordered {
+    let lots = entrants.iter().map(|entrant| entrant.ticket.lot(split).unwrap_or_else(|| 1.0 - rng.f64()));
+    let keys: Vec<f64> = lots.map(|lot| -lot.ln()).collect();
+    order_by_keys(entrants, &keys, |entrant| f64::from(entrant.weight))
+}
+
 /// With other weights than those written.
 pub(super) fn order_by(entrants: &[Entrant], weight: impl Fn(&Entrant) -> f64, rng: &mut fastrand::Rng) -> Ordered {
-    let scaled = |entrant: &Entrant| weight(entrant) * share(entrant);
     let keys: Vec<f64> = entrants.iter().map(|_| -(1.0 - rng.f64()).ln()).collect();
-    let by_weight = sorted(entrants, &keys, &weight);
+    order_by_keys(entrants, &keys, weight)
+}
+
+fn order_by_keys(entrants: &[Entrant], keys: &[f64], weight: impl Fn(&Entrant) -> f64) -> Ordered {
+    let scaled = |entrant: &Entrant| weight(entrant) * share(entrant);
+    let by_weight = sorted(entrants, keys, &weight);
     let healthy = by_weight.iter().map(|entrant| entrant.target).collect();
     // Any share of its own would let a flapper trip again and again, and meet a 429.
     let is_last = |entrant: &Entrant| entrant.near_limit || last_resort(entrant).is_some();
     let others = entrants.iter().any(|entrant| entrant.available && !is_last(entrant));
     let weight_now = |entrant: &Entrant| if others && is_last(entrant) { 0.0 } else { scaled(entrant) };
     let is_whole = |entrant: &Entrant| !is_last(entrant) && share(entrant) >= 1.0;
-    let order_now = if entrants.iter().all(is_whole) { by_weight } else { sorted(entrants, &keys, weight_now) };
+    let order_now = if entrants.iter().all(is_whole) { by_weight } else { sorted(entrants, keys, weight_now) };
     let now = order_now
         .into_iter()
         .filter(|entrant| entrant.available)
@@ -91,6 +102,7 @@ mod tests {
                 merits: Merits::default(),
                 score: None,
                 near_limit: false,
+                ticket: crate::split::Ticket::default(),
             })
             .collect()
     }

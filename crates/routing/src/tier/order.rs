@@ -111,7 +111,7 @@ fn is_last_resort(demoted: Option<Demotion>) -> bool {
 fn weighs(model: &Model) -> bool {
     !model.nodes.is_empty()
         || match model.settings.strategy {
-            Strategy::Weighted | Strategy::Fastest(_) => true,
+            Strategy::Weighted | Strategy::Sticky(_) | Strategy::Fastest(_) => true,
             Strategy::Priority | Strategy::Cheapest | Strategy::Balanced(_) | Strategy::Auto(_) => false,
         }
 }

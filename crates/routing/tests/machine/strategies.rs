@@ -223,7 +223,7 @@ fn explain_says_how_often_each_comes_first() {
 }
 
 fn group(strategy: Strategy, nodes: Vec<Node>) -> Node {
-    Node::Group(Group { name: "pool".into(), strategy, weight: 1, nodes })
+    Node::Group(Group { name: "pool".into(), strategy, experiment: None, weight: 1, nodes })
 }
 
 /// Three deployments that share the load, then somebody else.
