@@ -42,6 +42,15 @@ impl Priority {
             (None, None) => Self::default(),
         }
     }
+
+    /// How many classes go before it.
+    pub fn above(self) -> u8 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -105,6 +105,11 @@ impl Ratio {
         u128::from(price.0) * u128::from(RATIO_ONE) <= u128::from(base.0) * u128::from(self.0)
     }
 
+    /// As a number: 1.5 for 150 %.
+    pub fn as_f64(self) -> f64 {
+        self.0 as f64 / RATIO_ONE as f64
+    }
+
     /// Nothing is allowed but what is free.
     pub fn is_zero(self) -> bool {
         self.0 == 0

@@ -119,7 +119,7 @@ impl Build<'_> {
             drain_accept: raw.drain_accept.map_or(Duration::from_secs(5), |s| s.0),
             reuse_limits: reuse::limits(raw.cache, raw.idempotency),
             direct_reuse: self.direct_reuse(raw.coalesce, raw.queue)?,
-            door: raw.overload.map(overload::door).transpose().map_err(|wrong| self.at(&["overload"], &wrong))?,
+            door: overload::of_gateway(raw.overload).map_err(|wrong| self.at(&["overload"], &wrong))?,
             health: self.loader.health.clone(),
             ledger: self.loader.ledger.clone(),
             breaker: breaker(&raw.health),
@@ -281,7 +281,10 @@ impl Build<'_> {
             return Err(self.at(&path, "no `targets`: expected at least one `provider/model`"));
         }
         self.check_on(name, raw)?;
+        let overload =
+            overload::of_model(raw.overload).map_err(|wrong| self.at(&["models", name, "overload"], &wrong))?;
         let mut settings = ModelSettings {
+            reserve: overload.reserve,
             tiers: None,
             experiment: split::experiment(raw).map_err(|message| self.at(&["models", name, "strategy"], &message))?,
             strategy: strategy::strategy(name, raw)
@@ -325,10 +328,7 @@ impl Build<'_> {
             self.at(&path, &message)
         })?;
         snapshot.add(name, settings, self.reuse(name, raw, defaults)?, listed);
-        if let Some(overload) = raw.overload {
-            let door = overload::door(overload).map_err(|wrong| self.at(&["models", name, "overload"], &wrong))?;
-            snapshot.doors.insert(name.to_owned(), door);
-        }
+        snapshot.doors.extend(overload.door.map(|door| (name.to_owned(), door)));
         Ok(())
     }
 
@@ -437,6 +437,7 @@ impl Build<'_> {
         target.guards = self.guards(path, guards)?;
         target.weight = full.weight.unwrap_or(1);
         target.region = full.region;
+        target.bound = full.concurrency.map(|raw| self.loader.health.bound(&target.id, overload::concurrency(raw)));
         target.why = full.why;
         if let Some(inject) = full.inject {
             snapshot.injections.insert(

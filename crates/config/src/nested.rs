@@ -89,6 +89,7 @@ impl RawTarget {
             (full.prompt.is_some(), "prompt"),
             (full.parameters.is_some(), "parameters"),
             (full.keys.is_some(), "keys"),
+            (full.concurrency.is_some(), "concurrency"),
             (full.inject.is_some(), "inject"),
         ]
         .into_iter()

@@ -3,7 +3,7 @@
 //! The JSON Schema, the reference and the errors come from these types.
 
 use crate::objectives::RawObjectives;
-use crate::overload::{RawOverload, priority_schema};
+use crate::overload::{RawConcurrency, RawOverload, priority_schema};
 use crate::pages::RawStatusPages;
 use crate::patch::{self, RawParameters, RawPrompt};
 use crate::price::{RawMaxPrice, RawSpend};
@@ -244,6 +244,9 @@ pub struct RawFullTarget {
     #[serde(default, deserialize_with = "patch::secrets")]
     #[schemars(with = "Option<Vec<String>>")]
     pub keys: Option<Vec<Secret>>,
+    /// How many calls it may have in flight: a number; `aimd`, by its 429s and 529s; `gradient`, by the latency of a backend
+    /// of one's own. Beyond it the next target is asked; as many as come by default.
+    pub concurrency: Option<RawConcurrency>,
     /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
     pub inject: Option<RawInject>,
 }

@@ -293,6 +293,7 @@ impl Snapshot {
         self.door.is_some()
             || self.doors.contains_key(model)
             || self.reuse(model).when_exhausted.contains(&WhenExhausted::Queue)
+            || self.models.get(model).is_some_and(|model| model.settings.reserve > 0.0)
     }
 
     /// The configured providers, by name.
@@ -393,6 +394,7 @@ impl Snapshot {
             min_quality: None,
             via: None,
             guards: Guards::default(),
+            bound: None,
             ledger: self.ledger.target(&id),
             tally: self.tallies.get(&id).cloned(),
             judge: None,

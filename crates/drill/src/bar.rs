@@ -15,6 +15,8 @@ pub(crate) enum Figure {
     Requests,
     /// Requests that ended in an error or in a broken stream: their share, or their number.
     ClientErrors,
+    /// Answers that were whole, a second.
+    Goodput,
     /// Requests whose stream broke after its first content.
     BrokenStreams,
     /// Upstream calls, of a target or of all.
@@ -192,7 +194,9 @@ fn value(text: &str) -> Result<(f64, Unit), String> {
 /// The unit a figure is in; an error when the value has another.
 fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
     let (unit, expected) = match figure {
-        Figure::ClientErrors | Figure::WaitedOver(_) if written == Unit::Percent => (Unit::Percent, "a share"),
+        Figure::ClientErrors | Figure::WaitedOver(_) | Figure::Faults(..) if written == Unit::Percent => {
+            (Unit::Percent, "a share")
+        }
         Figure::Requests
         | Figure::ClientErrors
         | Figure::BrokenStreams
@@ -208,7 +212,7 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
         Figure::Share(_) | Figure::Served(_) | Figure::ErrorsAfterSuccess(_) | Figure::RampShare(..) => {
             (Unit::Percent, "a share such as 5%")
         }
-        Figure::Amplification | Figure::RestGrowth(_) => (Unit::Times, "a number"),
+        Figure::Amplification | Figure::Goodput | Figure::RestGrowth(_) => (Unit::Times, "a number"),
         Figure::Added(_)
         | Figure::FirstContent(_)
         | Figure::ErrorTime(_)
@@ -229,6 +233,7 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
     Ok(match (name, arguments) {
         ("requests", []) => Figure::Requests,
         ("client_errors", []) => Figure::ClientErrors,
+        ("goodput", []) => Figure::Goodput,
         ("broken_streams", []) => Figure::BrokenStreams,
         ("attempts", []) => Figure::Attempts(None),
         ("attempts", [id]) => Figure::Attempts(Some(target(id)?)),
@@ -260,7 +265,7 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
 }
 
 /// As errors and the documentation list them.
-const FIGURES: &str = "requests, client_errors, broken_streams, attempts, attempts(TARGET), faults(CLASS), \
+const FIGURES: &str = "requests, client_errors, goodput, broken_streams, attempts, attempts(TARGET), faults(CLASS), \
     faults(TARGET, CLASS), share(TARGET), served(TARGET), amplification, added(QUANTILE), first_content(QUANTILE), \
     error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), \
     requests_until_left(TARGET, SHARE), time_to_share(TARGET, SHARE), first_attempt, first_attempt(TARGET), \
@@ -305,6 +310,8 @@ mod tests {
         assert_eq!(bar.figure, Figure::RequestsUntilShare(0, 0.05));
         assert_eq!(parse("added(p50) <= 50ms").unwrap().figure, Figure::Added(Quantile(0.5)));
         assert_eq!(parse("client_errors = 0").unwrap().unit, Unit::Count);
+        assert_eq!(parse("faults(a/m, rate_limited) <= 1%").unwrap().unit, Unit::Percent);
+        assert_eq!(parse("goodput >= 12.5").unwrap().compare, Compare::AtLeast(12.5));
         assert_eq!(parse("amplification <= 1.05").unwrap().unit, Unit::Times);
     }
 

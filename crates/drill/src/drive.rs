@@ -1,11 +1,12 @@
 //! The driver of the attempt machine: its actions become calls of the simulated targets, and what comes of those
 //! becomes its events, under the limits that the gateway's own driver keeps.
 
+use crate::door::Seat;
 use crate::fault;
 use crate::record::{Call, CallKind, Outcome};
 use crate::run::{Happening, Incoming, Simulation, hint_of};
 use crate::world::{Ask, Reply, Speech};
-use canon::{Fault, FaultClass, Instant, Origin, Phase};
+use canon::{Fault, FaultClass, Instant, LimitReading, Origin, Phase};
 use routing::{Action, AttemptId, Event, Machine, Overtaken, RescueFailure, RescueMode, Start};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct Running {
     site: usize,
     credential: usize,
     speech: Option<Speech>,
+    /// What the head of its answer says of limits.
+    told: [Option<LimitReading>; 2],
 }
 
 /// A probe that goes on after its hedge has served the caller.
@@ -48,7 +51,9 @@ pub(crate) struct Beyond {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) incoming: Incoming,
-    replica: usize,
+    pub(crate) replica: usize,
+    /// Its places behind the doors it has passed.
+    pub(crate) seats: Vec<Seat>,
     machine: Machine,
     rescue: RescueMode,
     running: Vec<Running>,
@@ -66,6 +71,7 @@ impl Exchange {
         Self {
             incoming,
             replica,
+            seats: Vec::new(),
             machine,
             rescue,
             running: Vec::new(),
@@ -74,6 +80,11 @@ impl Exchange {
             timer: None,
             latest: None,
         }
+    }
+
+    /// With its places behind the doors it has passed.
+    pub(crate) fn behind(self, seats: Vec<Seat>) -> Self {
+        Self { seats, ..self }
     }
 
     /// How a fault of a committed stream, or of whoever was to go on with it, is told.
@@ -104,6 +115,15 @@ impl Simulation<'_> {
         }
         let Some(of) = self.exchanges.get_mut(&exchange) else { return };
         let Some(place) = of.running.iter().position(|it| it.attempt == attempt) else { return };
+        if matches!(news, News::Content | News::Complete)
+            && let Some(running) = of.running.get_mut(place)
+        {
+            let told = std::mem::take(&mut running.told);
+            let target = self.replicas.get(of.replica).and_then(|it| it.watched.targets.get(running.site));
+            if let Some(credential) = target.and_then(|target| target.credentials.get(running.credential)) {
+                credential.limits.told(told.into_iter().flatten(), now);
+            }
+        }
         let event = match news {
             News::Content => Event::FirstContent { attempt },
             News::Complete | News::Fault(..) => {
@@ -173,6 +193,8 @@ impl Simulation<'_> {
         let replica = of.replica;
         if self.act(exchange, &mut of, action, now) {
             self.exchanges.insert(exchange, of);
+        } else {
+            self.leave_doors(&mut of, now);
         }
         self.watch(replica, now);
     }
@@ -201,9 +223,7 @@ impl Simulation<'_> {
                 return match self.retry_of(of.incoming, error.status, error.retry_after) {
                     None => self.over(of, Outcome::Refused, now),
                     Some(pause) => {
-                        let Incoming { request, load, ask, streamed, retries } = of.incoming;
-                        let again = Happening::Retry { request, load, ask, streamed, retries: retries + 1 };
-                        self.schedule(now + pause, again);
+                        self.schedule_retry(of.incoming, now + pause);
                         false
                     }
                 };
@@ -214,7 +234,7 @@ impl Simulation<'_> {
 
     fn over(&mut self, of: &mut Exchange, outcome: Outcome, now: Instant) -> bool {
         self.over_calls(of, now);
-        self.end(of, outcome, now);
+        self.end(of.incoming.request, outcome, now);
         false
     }
 
@@ -281,7 +301,8 @@ impl Simulation<'_> {
         let Some(place) = self.sites.get_mut(site) else { return };
         let reply = place.call(credential, ask, faults, now);
         let speech = if let Reply::Speaks(speech) = reply { Some(speech) } else { None };
-        of.running.push(Running { attempt: start.attempt, call, site, credential, speech });
+        let told = place.tells(credential);
+        of.running.push(Running { attempt: start.attempt, call, site, credential, speech, told });
         if let Some(at) = start.hedge_at {
             self.set_timer(exchange, of, at);
         }

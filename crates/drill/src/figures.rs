@@ -39,12 +39,20 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
     match figure {
         Figure::Requests => count(requests().count()),
         Figure::ClientErrors => counted(requests(), unit, |request| !has_ended(request, Outcome::Answered)),
+        Figure::Goodput => {
+            let is_meant = |request: &&Request| window.load.is_none_or(|load| load == request.load);
+            let answered =
+                |request: &&Request| request.ended.is_some_and(|(at, how)| how == Outcome::Answered && window.has(at));
+            let whole = record.requests.iter().filter(is_meant).filter(answered).count();
+            Some(whole as f64 / since(window.from, window.to))
+        }
         Figure::BrokenStreams => count(requests().filter(|request| has_ended(request, Outcome::Broken)).count()),
         Figure::Attempts(None) => count(calls().count()),
         Figure::Attempts(Some(site)) => count(calls().filter(at_site(*site)).count()),
         Figure::Faults(site, class) => {
-            let here = |call: &&Call| site.is_none_or(|site| call.site == site) && call.fault == Some(*class);
-            count(calls().filter(here).count())
+            let here = |call: &&Call| site.is_none_or(|site| call.site == site);
+            let failed = calls().filter(here).filter(|call| call.fault == Some(*class)).count();
+            if unit == Unit::Percent { ratio(failed, calls().filter(here).count()) } else { count(failed) }
         }
         Figure::Share(site) => ratio(calls().filter(at_site(*site)).count(), calls().count()),
         Figure::Served(site) => {
@@ -235,6 +243,12 @@ mod tests {
         assert_eq!(errors(Unit::Count, 1.0, 3.0), Some(1.0));
         assert_eq!(errors(Unit::Percent, 7.0, 9.0), None, "nobody arrived");
         assert_eq!(measure(&record, &Figure::BrokenStreams, Unit::Count, window(0.0, 9.0)), Some(1.0));
+        let goodput = |from, to| measure(&record, &Figure::Goodput, Unit::Times, window(from, to));
+        assert_eq!(
+            (goodput(0.0, 8.0), goodput(3.5, 5.5)),
+            (Some(0.25), Some(0.5)),
+            "by when they ended: at 3 s and 5 s"
+        );
     }
 
     #[test]

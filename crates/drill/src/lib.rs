@@ -11,6 +11,7 @@
 //! Pure: no clock, no sockets, no environment; files are read by whoever calls, randomness comes from the seed.
 
 mod bar;
+mod door;
 mod drive;
 mod error;
 mod fault;

@@ -266,6 +266,9 @@ impl Scenario {
             .into_iter()
             .collect();
         all.extend(self.loads.iter().flat_map(Load::only_virtual));
+        if self.places.iter().any(|place| place.law.tells_limits) {
+            all.push("`tells_limits` of a target".to_owned());
+        }
         all
     }
 

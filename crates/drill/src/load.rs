@@ -4,7 +4,7 @@ use crate::live::Form;
 use crate::raw::{RawLoad, RawSdk, RawSpread};
 use crate::units::{Spread, exponential};
 use crate::world::Ask;
-use canon::Instant;
+use canon::{Instant, Priority};
 use catalog::Moment;
 use routing::Needs;
 use routing::tier::{Assigned, AssignedBy, Tiers};
@@ -40,7 +40,7 @@ pub(crate) struct Load {
     /// 0–1.
     streamed: f64,
     sdk: RawSdk,
-    pub(crate) timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// What every request needs, sizes and times aside.
     needs: Needs,
     pub(crate) key: Option<String>,
@@ -131,6 +131,20 @@ impl Load {
         }
         let usual = Duration::from_millis(500 << retries).mul_f64(1.0 - rng.f64() / 4.0);
         Some(retry_after.filter(|after| *after <= LONGEST_HINT).unwrap_or(usual))
+    }
+
+    /// The priority that its requests ask for, in the header or the label that a gateway reads it from.
+    pub(crate) fn asked_priority(&self) -> Option<Priority> {
+        let header = self.headers.get("x-mainstay-priority").and_then(|word| Priority::parse(word));
+        header.or_else(|| Priority::parse(self.labels.get("priority")?))
+    }
+
+    /// How long an exchange of it may take, where its model allows so long.
+    pub(crate) fn deadline(&self, configured: Option<Duration>) -> Option<Duration> {
+        match (configured, self.timeout) {
+            (Some(configured), Some(asked)) => Some(configured.min(asked)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// What its requests say on the wire.

@@ -146,6 +146,9 @@ pub(crate) struct RawLaw {
     /// Of each credential, prompt and output.
     #[serde(default)]
     pub(crate) tokens_per_minute: Option<f64>,
+    /// Its answers tell what is left of those, as `x-ratelimit-*` do.
+    #[serde(default)]
+    pub(crate) tells_limits: bool,
     /// Calls at a time; one more is answered 503.
     #[serde(default)]
     pub(crate) capacity: Option<u32>,

@@ -4,6 +4,7 @@
 //! the plan, the attempt machine and health of [`routing`] and [`health`] over the real configuration. How its actions
 //! become calls and events is `drive.rs`; how targets answer is `world.rs`.
 
+use crate::door::{Comer, Doors};
 use crate::drive::{Beyond, Exchange, News};
 use crate::load::{Arrivals, Load, Refusal};
 use crate::record::{Outcome, Record, Request, Sample, Turn};
@@ -11,8 +12,8 @@ use crate::scenario::Scenario;
 use crate::standing::Watched;
 use crate::world::{Ask, Site};
 use canon::{DialectName, FaultClass, Instant};
-use health::Health;
-use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Target, plan_ruled};
+use health::{Health, Ticket};
+use routing::{AttemptId, Event, ExchangeFacts, Machine, Model, Needs, Target, plan_ruled};
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) enum Happening {
     Timer { exchange: u64 },
     /// The exchange's deadline.
     Deadline { exchange: u64 },
+    /// One who waits at a door has waited for long enough.
+    GivesUp { exchange: u64, ticket: Ticket },
     /// The end of a row of the table.
     Row,
 }
@@ -64,10 +67,11 @@ impl Ord for Entry {
 }
 
 /// One gateway.
-struct Replica {
+pub(crate) struct Replica {
     /// The model of each load.
-    models: Vec<Arc<Model>>,
-    watched: Watched,
+    pub(crate) models: Vec<Arc<Model>>,
+    pub(crate) watched: Watched,
+    pub(crate) doors: Doors,
 }
 
 /// What a request brings.
@@ -84,10 +88,12 @@ pub(crate) struct Incoming {
 pub(crate) struct Simulation<'s> {
     pub(crate) scenario: &'s Scenario,
     pub(crate) sites: Vec<Site>,
-    replicas: Vec<Replica>,
+    pub(crate) replicas: Vec<Replica>,
     heap: BinaryHeap<Entry>,
     sequence: u64,
-    next_exchange: u64,
+    pub(crate) next_exchange: u64,
+    /// Those who wait at a door, by the number of the exchange that they will be.
+    pub(crate) comers: HashMap<u64, Comer>,
     pub(crate) exchanges: HashMap<u64, Exchange>,
     /// Probes whose hedge served the caller.
     pub(crate) beyond: Vec<Beyond>,
@@ -115,6 +121,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64) -> Result<Record, String> {
         heap: BinaryHeap::new(),
         sequence: 0,
         next_exchange: 0,
+        comers: HashMap::new(),
         exchanges: HashMap::new(),
         beyond: Vec::new(),
         hints: HashMap::new(),
@@ -138,7 +145,8 @@ impl Replica {
         let resolve = |load: &Load| snapshot.resolve(&load.model).map_err(|unknown| unknown.to_string());
         let models: Vec<Arc<Model>> = scenario.loads.iter().map(resolve).collect::<Result<_, _>>()?;
         let watched = Watched::new(&scenario.places, &models);
-        Ok(Self { models, watched })
+        let doors = Doors::of(&snapshot, &scenario.loads);
+        Ok(Self { models, watched, doors })
     }
 }
 
@@ -152,11 +160,12 @@ impl Simulation<'_> {
         match happening {
             Happening::Arrival { load } => self.arrive(load, now),
             Happening::Retry { request, load, ask, streamed, retries } => {
-                self.begin(Incoming { request, load, ask, streamed, retries }, now);
+                self.come(Incoming { request, load, ask, streamed, retries }, now);
             }
             Happening::Told { exchange, attempt, news } => self.told(exchange, attempt, news, now),
             Happening::Timer { exchange } => self.next(exchange, Event::Elapsed, now),
             Happening::Deadline { exchange } => self.next(exchange, Event::DeadlinePassed, now),
+            Happening::GivesUp { exchange, ticket } => self.gives_up(exchange, ticket, now),
             Happening::Row => self.row(now),
         }
     }
@@ -173,17 +182,17 @@ impl Simulation<'_> {
         self.schedule_arrival(load);
         let request = self.record.requests.len();
         self.record.requests.push(Request::arrived(now, load));
-        self.begin(Incoming { request, load, ask, streamed, retries: 0 }, now);
+        self.come(Incoming { request, load, ask, streamed, retries: 0 }, now);
     }
 
-    /// A gateway takes the request in.
-    fn begin(&mut self, incoming: Incoming, now: Instant) {
-        let replica = self.rng.usize(0..self.replicas.len());
-        let seed = self.rng.u64(..);
+    /// A request that is let in is planned, and its exchange begins.
+    pub(crate) fn begin(&mut self, exchange: u64, comer: Comer, now: Instant) {
+        let Comer { incoming, replica, seed, began, seats, .. } = comer;
         let model = self.replicas.get(replica).and_then(|it| it.models.get(incoming.load));
         let (Some(model), Some(load)) = (model.cloned(), self.scenario.loads.get(incoming.load)) else { return };
         let unix_seconds = self.scenario.starts + now.since_origin().as_secs();
-        let needs = load.needs(incoming.ask, incoming.streamed, unix_seconds);
+        let priority = self.replicas.get(replica).map(|it| it.doors.priority(incoming.load)).unwrap_or_default();
+        let needs = Needs { priority, ..load.needs(incoming.ask, incoming.streamed, unix_seconds) };
         let mut rng = fastrand::Rng::with_seed(seed);
         let asked = rules::Request {
             key: load.key.as_deref(),
@@ -193,13 +202,10 @@ impl Simulation<'_> {
         let ruling = model.rule(&needs, &asked, moment, &mut rng);
         let plan = plan_ruled(&model, &needs, &ruling, now, &mut rng);
         let model = model.overridden(&ruling).map_or_else(|| Arc::clone(&model), Arc::new);
-        let limit = match (model.settings.timeouts.deadline, load.timeout) {
-            (Some(configured), Some(asked)) => Some(configured.min(asked)),
-            (one, other) => one.or(other),
-        };
+        let limit = load.deadline(model.settings.timeouts.deadline);
         let facts = ExchangeFacts {
-            started: now,
-            deadline: limit.map_or(Instant::FAR_FUTURE, |limit| now + limit),
+            started: began,
+            deadline: limit.map_or(Instant::FAR_FUTURE, |limit| began + limit),
             needs,
             cost: 1.0,
             is_callers_retry: false,
@@ -208,18 +214,22 @@ impl Simulation<'_> {
         };
         let deadline = facts.deadline;
         let machine = Machine::new(Arc::clone(&model), plan, facts);
-        let exchange = self.next_exchange;
-        self.next_exchange += 1;
         if deadline < Instant::FAR_FUTURE {
             self.schedule(deadline, Happening::Deadline { exchange });
         }
-        self.exchanges.insert(exchange, Exchange::new(incoming, replica, machine, model.settings.rescue.mode));
+        let rescue = model.settings.rescue.mode;
+        self.exchanges.insert(exchange, Exchange::new(incoming, replica, machine, rescue).behind(seats));
         self.next(exchange, Event::Begin, now);
     }
 
-    /// An exchange is over.
-    pub(crate) fn end(&mut self, exchange: &Exchange, outcome: Outcome, now: Instant) {
-        let request = exchange.incoming.request;
+    /// An SDK will try again.
+    pub(crate) fn schedule_retry(&mut self, incoming: Incoming, at: Instant) {
+        let Incoming { request, load, ask, streamed, retries } = incoming;
+        self.schedule(at, Happening::Retry { request, load, ask, streamed, retries: retries + 1 });
+    }
+
+    /// A request is over.
+    pub(crate) fn end(&mut self, request: usize, outcome: Outcome, now: Instant) {
         self.record.hash.add_at(now, &[request as u64, outcome as u64]);
         if let Some(request) = self.record.requests.get_mut(request) {
             request.ended = Some((now, outcome));

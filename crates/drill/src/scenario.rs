@@ -341,6 +341,7 @@ impl Check<'_> {
             refuses_after: law.refuses_after.map_or(ROUND_TRIP, |span| span.0),
             requests_per_minute: law.requests_per_minute,
             tokens_per_minute: law.tokens_per_minute,
+            tells_limits: law.tells_limits,
             capacity: law.capacity,
         })
     }

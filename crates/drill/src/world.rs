@@ -2,7 +2,7 @@
 
 use crate::fault::{FaultKind, PlannedFault};
 use crate::units::Spread;
-use canon::{Instant, Usage};
+use canon::{Instant, LimitKind, LimitReading, Usage};
 use std::time::Duration;
 
 /// How a healthy target behaves.
@@ -15,6 +15,7 @@ pub(crate) struct Law {
     pub(crate) refuses_after: Duration,
     pub(crate) requests_per_minute: Option<f64>,
     pub(crate) tokens_per_minute: Option<f64>,
+    pub(crate) tells_limits: bool,
     pub(crate) capacity: Option<u32>,
 }
 
@@ -127,6 +128,18 @@ impl Bucket {
         self.seen = self.seen.max(now);
     }
 
+    fn reading(&self, kind: LimitKind) -> LimitReading {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a level of a bucket is no less than 0"
+        )]
+        let whole = |number: f64| number.max(0.0) as u64;
+        let missing = (self.per_minute - self.level).max(0.0);
+        let reset = Some(Duration::from_secs_f64(missing * 60.0 / self.per_minute));
+        LimitReading { kind, limit: whole(self.per_minute), remaining: whole(self.level), reset }
+    }
+
     /// Takes the amount, or says how long until it is there.
     fn missing(&mut self, amount: f64, now: Instant) -> Option<Duration> {
         self.refill(now);
@@ -180,6 +193,14 @@ impl Site {
     /// A call is over, whichever way.
     pub(crate) fn leave(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// What the head of an answer that was let through now says of the limits of its credential.
+    pub(crate) fn tells(&self, credential: usize) -> [Option<LimitReading>; 2] {
+        let limits = self.limits.get(credential).filter(|_| self.law.tells_limits);
+        let Some(limits) = limits else { return [None; 2] };
+        let tell = |kind, bucket: &Option<Bucket>| bucket.as_ref().map(|bucket| bucket.reading(kind));
+        [tell(LimitKind::Requests, &limits.requests), tell(LimitKind::Tokens, &limits.tokens)]
     }
 
     /// Answers a call that starts now. The caller owes one [`Site::leave`].
@@ -249,6 +270,7 @@ mod tests {
             refuses_after: Duration::from_millis(50),
             requests_per_minute: None,
             tokens_per_minute: None,
+            tells_limits: false,
             capacity: None,
         }
     }
@@ -286,6 +308,16 @@ mod tests {
         assert_eq!((error.status, error.retry_after), (429, Some(Duration::from_secs(10))));
         assert!(matches!(call(&mut site, &[], 9.9), Reply::Refuses { .. }));
         assert!(matches!(call(&mut site, &[], 10.0), Reply::Speaks(_)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_limit_is_told_where_the_law_says_so() {
+        let limits = Law { tokens_per_minute: Some(6_000.0), ..law() };
+        let mut site = Site::new(&Law { tells_limits: true, ..limits.clone() }, 1, 1);
+        call(&mut site, &[], 0.0);
+        let [None, Some(told)] = site.tells(0) else { panic!("it tells of tokens alone") };
+        assert_eq!((told.limit, told.remaining, told.reset), (6_000, 5_000, Some(Duration::from_secs(10))));
+        assert_eq!(Site::new(&limits, 1, 1).tells(0), [None; 2]);
     }
 
     #[test]

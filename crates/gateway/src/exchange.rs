@@ -97,8 +97,8 @@ impl Exchanging {
     /// Takes its places behind the doors; says how long that took.
     async fn pass_the_doors(&mut self) -> Result<Duration, CallerError> {
         let began = self.now();
-        let Admitted { inquiry, model, started, priority, .. } = &self.admitted;
-        let asker = Asker { priority: *priority, deadline: drive::deadline(inquiry, model, *started) };
+        let Admitted { inquiry, model, started, .. } = &self.admitted;
+        let asker = Asker { priority: inquiry.priority, deadline: drive::deadline(inquiry, model, *started) };
         self.seats = self.current.doors.pass(&model.name, asker, self.shared.clock).await?;
         Ok(self.now().saturating_since(began))
     }
@@ -258,7 +258,7 @@ impl Steps {
         }
         let admitted = &self.exchange.admitted;
         let waiter = Waiter {
-            priority: admitted.priority,
+            priority: admitted.inquiry.priority,
             deadline: self.deadline,
             until,
             returned: !self.earlier.attempts.is_empty(),

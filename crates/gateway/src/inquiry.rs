@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::ruling::LABELS;
 use bytes::Bytes;
-use canon::{CallerError, DialectName, Request};
+use canon::{CallerError, DialectName, Priority, Request};
 use catalog::Moment;
 use dialect::scan::{Field, Scan};
 use dialect::{BadRequest, PathFacts};
@@ -31,6 +31,8 @@ pub(crate) struct Inquiry {
     pub unit: Option<Unit>,
     /// Its tier, where a label or its text says so.
     pub tier: Option<Assigned>,
+    /// Who is served first, where somebody goes by that.
+    pub priority: Priority,
     asked_at: Moment,
     canonical: OnceLock<Result<Request, BadRequest>>,
 }
@@ -48,6 +50,7 @@ impl Inquiry {
             session: None,
             unit: None,
             tier: None,
+            priority: Priority::default(),
             asked_at,
             canonical: OnceLock::new(),
         }
@@ -75,13 +78,8 @@ impl Inquiry {
 
     /// What it needs of a target.
     pub(crate) fn needs(&self) -> Needs {
-        Needs {
-            asked_at: Some(self.asked_at),
-            session: self.session,
-            unit: self.unit,
-            tier: self.tier,
-            ..Needs::from(&self.scan)
-        }
+        let Self { session, unit, tier, priority, asked_at, .. } = *self;
+        Needs { asked_at: Some(asked_at), session, unit, tier, priority, ..Needs::from(&self.scan) }
     }
 
     /// The time the caller gives the whole exchange: `x-mainstay-timeout` in seconds, or with a unit (`1500ms`, `20s`).

@@ -43,8 +43,6 @@ pub(crate) struct Admitted {
     pub model: Arc<Model>,
     /// The caller's key, by name.
     pub caller: Option<Arc<str>>,
-    /// Who is served first when requests wait.
-    pub priority: Priority,
     /// Its share of the byte budget.
     pub held: Arc<Held>,
     /// The exchange's id.
@@ -209,8 +207,8 @@ impl Gateway {
         let mut inquiry = inquiry.kept_by(sticky, key.map(|key| &*key.name));
         inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
+        inquiry.priority = priority(key, snapshot, &model, &inquiry);
         Ok(Admitted {
-            priority: priority(key, snapshot, &model, &inquiry),
             inquiry: Arc::new(inquiry),
             model,
             caller: key.map(|k| Arc::from(k.name.as_str())),

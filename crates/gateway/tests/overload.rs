@@ -232,3 +232,21 @@ async fn a_reload_changes_the_door_and_counts_on() {
         assert_eq!(caller.await.unwrap().answer.status, 200);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_at_its_number_is_passed_over_and_the_reason_is_told() {
+    let targets = "[{ target: primary/m-1, concurrency: 1 }, fallback/m-2]";
+    let world = slow(Plan { targets, ..Plan::default() });
+    let began = Instant::now();
+    let first = send(&world, began, hello(CHAT, true));
+    tokio::time::sleep(MS).await;
+    let second = send(&world, began, traced(hello(CHAT, false))).await.unwrap().answer;
+    second.served_by("fallback");
+    assert_eq!(
+        (second.header("x-mainstay-reason"), second.header("x-mainstay-fallback")),
+        (Some("at_limit"), Some("1"))
+    );
+    assert_eq!(second.json()["mainstay"]["excluded"][0]["code"], "at_limit");
+    first.await.unwrap().answer.served_by("primary");
+    world.hello().await.served_by("primary");
+}

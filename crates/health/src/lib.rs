@@ -15,6 +15,8 @@ mod baseline;
 mod breaker;
 mod budget;
 mod by_size;
+mod cap;
+mod concurrency;
 mod credential;
 mod door;
 mod histogram;
@@ -35,6 +37,7 @@ mod window;
 
 pub use breaker::{BreakerStanding, Refused, StartKind};
 pub use budget::RetryBudget;
+pub use concurrency::{Bound, BoundPlace, Concurrency};
 pub use credential::{CredentialHealth, ParkReason, Parked};
 pub use door::{Asker, Called, Door, DoorSettings, Entered, News, Ticket};
 pub use latency::{Quantiles, first_token_limit, idle_limit};

@@ -32,6 +32,11 @@ impl Limits {
         !self.is_known() || lock(&self.mirror).has_room(load, now)
     }
 
+    /// Whether a call like this leaves this part of every limit, 0–1, to others, as far as is known.
+    pub fn leaves(&self, part: f64, load: &Load, now: Instant) -> bool {
+        !self.is_known() || lock(&self.mirror).leaves(part, load, now)
+    }
+
     /// Whether more calls are in flight than the last 429 or 529 left room for: another credential of the same target is
     /// to be preferred.
     pub fn is_crowded(&self, now: Instant) -> bool {

@@ -5,14 +5,14 @@
 //! always replaces our own. It is a hint all the same (buckets are finer than they are told, counters lag): a part is
 //! held back, a larger one after each 429 that came unforeseen, and what was said a minute ago binds nobody.
 //!
-//! Beside what is told stands what is felt: a number in flight that each 429 and 529 lowers by three tenths and answers
-//! raise by one at a time (AIMD), until ten minutes have passed without either. What is beyond it goes to another
-//! credential of the target; which targets bear 429s is the operator's to say, not felt here. And a target that inherits
+//! Beside what is told stands what is felt ([`Cap`]): what is beyond that number goes to another credential of the target;
+//! whether other targets bear it is the operator's to say (`concurrency: aimd`, [`crate::Bound`]). And a target that inherits
 //! another's traffic is not given it all at once: above seven tenths of a limit, ten seconds may bring twice the calls of
 //! the ten before.
 //!
 //! A mirror steers and never refuses: the 429 is the truth, and parks.
 
+use crate::cap::Cap;
 use canon::{Instant, LimitKind, LimitReading, Load};
 use std::time::Duration;
 
@@ -28,24 +28,11 @@ const FRESH: Duration = Duration::from_secs(60);
 /// In which a limit is whole again where the provider does not say.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What is left of the number in flight after a 429 or 529.
-const BACK_OFF: f64 = 0.7;
-/// News of the same overload: calls that were in flight together are answered within this.
-const SAME_NEWS: Duration = Duration::from_secs(2);
-/// Without a 429 or 529 for this long the number in flight is nobody's concern.
-const LIFTED: Duration = Duration::from_secs(10 * 60);
 /// The part of a limit above which traffic may not surge, and the time in which it may double.
 const SURGE_FROM: f64 = 0.7;
 const SURGE_WINDOW: Duration = Duration::from_secs(10);
 /// So few calls are no surge.
 const SURGE_LEAST: u32 = 10;
-
-/// How many calls may be in flight.
-#[derive(Debug, Clone, Copy)]
-struct Cap {
-    most: f64,
-    lowered: Instant,
-}
 
 /// One limit.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +53,7 @@ pub(crate) struct Mirror {
     untold: [u64; LimitKind::COUNT],
     trust: f64,
     in_flight: u32,
-    cap: Option<Cap>,
+    cap: Cap,
     /// Which ten seconds, the calls started in them, and in those before.
     starts: (u64, u32, u32),
 }
@@ -81,7 +68,7 @@ impl Default for Mirror {
             untold: [0; LimitKind::COUNT],
             trust: TRUST,
             in_flight: 0,
-            cap: None,
+            cap: Cap::default(),
             starts: (0, 0, 0),
         }
     }
@@ -90,12 +77,13 @@ impl Default for Mirror {
 impl Mirror {
     /// Whether a call like this is within every limit now.
     pub(crate) fn has_room(&self, load: &Load, now: Instant) -> bool {
-        self.is_within_limits(load, now) && !self.surges(now)
+        self.leaves(0.0, load, now) && !self.surges(now)
     }
 
-    fn is_within_limits(&self, load: &Load, now: Instant) -> bool {
+    /// Whether a call like this is within every limit now, with this part of each left for others.
+    pub(crate) fn leaves(&self, part: f64, load: &Load, now: Instant) -> bool {
         self.fresh(now).all(|(kind, bucket, untold)| {
-            let held_back = bucket.limit * (1.0 - self.trust);
+            let held_back = bucket.limit * (1.0 - self.trust + part).min(1.0);
             // What no bucket could ever hold is the provider's to refuse.
             let wanted = (load.of(kind) as f64).min(bucket.limit - held_back);
             bucket.left(now) - untold - held_back >= wanted
@@ -104,9 +92,7 @@ impl Mirror {
 
     /// Whether more are in flight than the last 429 left room for.
     pub(crate) fn is_crowded(&self, now: Instant) -> bool {
-        self.cap.is_some_and(|cap| {
-            now.saturating_since(cap.lowered) < LIFTED && f64::from(self.in_flight) + 1.0 > cap.most.max(1.0)
-        })
+        self.cap.most(now).is_some_and(|most| f64::from(self.in_flight) + 1.0 > most)
     }
 
     fn surges(&self, now: Instant) -> bool {
@@ -170,7 +156,7 @@ impl Mirror {
 
     /// A 429: unforeseen if there seemed to be room.
     pub(crate) fn limited(&mut self, now: Instant) {
-        if self.fresh(now).next().is_some() && self.is_within_limits(&Load::default(), now) {
+        if self.fresh(now).next().is_some() && self.leaves(0.0, &Load::default(), now) {
             self.trust = (self.trust * SURPRISE).max(LEAST_TRUST);
         }
         self.overloaded(now);
@@ -178,22 +164,13 @@ impl Mirror {
 
     /// A 429 or a 529: too many at once. The call that says so is still in flight.
     pub(crate) fn overloaded(&mut self, now: Instant) {
-        let known = self.cap.filter(|cap| now.saturating_since(cap.lowered) < LIFTED);
-        if known.is_some_and(|cap| now.saturating_since(cap.lowered) < SAME_NEWS) {
-            return;
-        }
-        let in_flight = f64::from(self.in_flight);
-        let most = known.map_or(in_flight, |cap| cap.most.min(in_flight));
-        self.cap = Some(Cap { most: (most * BACK_OFF).max(1.0), lowered: now });
+        self.cap.overloaded(self.in_flight, now);
     }
 
     /// An answer.
     pub(crate) fn answered(&mut self) {
         self.trust = (self.trust + CONFIRMED).min(TRUST);
-        // A number that is not used says nothing about whether it could be higher.
-        if let Some(cap) = self.cap.as_mut().filter(|cap| f64::from(self.in_flight) >= cap.most / 2.0) {
-            cap.most += 1.0 / cap.most;
-        }
+        self.cap.answered(self.in_flight);
     }
 }
 
@@ -303,6 +280,16 @@ mod tests {
         assert_eq!(taken(2_500, 30), 60);
         assert_eq!(taken(2_500, 0), 10, "a standby wakes with ten");
         assert_eq!(taken(9_000, 30), 200, "far from its limit it may take what comes");
+    }
+
+    #[test]
+    fn what_is_left_for_others_is_kept_beside_what_is_held_back() {
+        let mut mirror = Mirror::default();
+        mirror.told(&reading(LimitKind::Requests, 100, 25, 45.0), at(0.0));
+        assert!(mirror.leaves(0.0, &load(1, 1), at(0.0)) && mirror.leaves(0.14, &load(1, 1), at(0.0)));
+        assert!(!mirror.leaves(0.2, &load(1, 1), at(0.0)), "twenty and ten are not there");
+        assert!(mirror.leaves(0.2, &load(1, 1), at(4.0)), "time gives them back");
+        assert!(Mirror::default().leaves(1.0, &load(1, 1), at(0.0)));
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! The process-wide register of everything health knows, by stable ids.
 
-use crate::{BreakerSettings, CredentialHealth, PanicGate, ProviderHealth, RetryBudget, TargetHealth, lock};
+use crate::{
+    Bound, BreakerSettings, Concurrency, CredentialHealth, PanicGate, ProviderHealth, RetryBudget, TargetHealth, lock,
+};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -12,6 +14,7 @@ pub struct Health {
     targets: Mutex<HashMap<String, Arc<TargetHealth>>>,
     credentials: Mutex<HashMap<String, Arc<CredentialHealth>>>,
     providers: Mutex<HashMap<String, Arc<ProviderHealth>>>,
+    bounds: Mutex<HashMap<String, Arc<Bound>>>,
     budgets: Mutex<HashMap<String, Arc<RetryBudget>>>,
     gates: Mutex<HashMap<String, Arc<PanicGate>>>,
 }
@@ -24,6 +27,7 @@ impl Health {
             targets: Mutex::default(),
             credentials: Mutex::default(),
             providers: Mutex::default(),
+            bounds: Mutex::default(),
             budgets: Mutex::default(),
             gates: Mutex::default(),
         }
@@ -51,6 +55,17 @@ impl Health {
     /// The evidence about a provider as a whole.
     pub fn provider(&self, name: &str) -> Arc<ProviderHealth> {
         get_or_default(&self.providers, name)
+    }
+
+    /// What bounds the calls of a target in flight: what was found out stays as long as the same is stated.
+    pub fn bound(&self, id: &str, stated: Concurrency) -> Arc<Bound> {
+        let mut bounds = lock(&self.bounds);
+        if let Some(known) = bounds.get(id).filter(|known| known.stated() == stated) {
+            return Arc::clone(known);
+        }
+        let fresh = Arc::new(Bound::new(stated));
+        bounds.insert(id.to_owned(), Arc::clone(&fresh));
+        fresh
     }
 
     /// The retry budget of a logical model.

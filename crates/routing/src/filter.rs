@@ -70,6 +70,27 @@ pub(crate) fn unavailable(
     }
 }
 
+/// Why there is no room for the request at the target, where the configuration says that room is kept.
+pub(crate) fn without_room(
+    model: &Model,
+    target: &Target,
+    needs: &Needs,
+    load: &Load,
+    now: Instant,
+) -> Option<ExclusionReason> {
+    if let Some(bound) = target.bound.as_ref().filter(|bound| bound.is_full(now)) {
+        return Some(ExclusionReason::AtLimit { limit: bound.limit(now).unwrap_or_default() });
+    }
+    // The highest may use up what there is; the provider's word is the last.
+    let part = model.settings.reserve * f64::from(needs.priority.above());
+    if part <= 0.0 {
+        return None;
+    }
+    let mut usable = target.credentials.iter().filter(|it| it.health.usable(&target.model, now).is_ok());
+    let any = usable.any(|it| it.limits.leaves(part, load, now));
+    (!any).then_some(ExclusionReason::Reserved)
+}
+
 /// The first credential that is not parked, or the park that ends first.
 pub(crate) fn usable_credential(target: &Target, now: Instant) -> Result<usize, Option<Parked>> {
     let mut nearest: Option<Parked> = None;

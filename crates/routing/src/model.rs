@@ -10,7 +10,7 @@ use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
 use dialect::profile::Profile;
 use dialect::splice::patch::Patch;
-use health::{CredentialHealth, Limits, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
+use health::{Bound, CredentialHealth, Limits, PanicGate, ProviderHealth, RetryBudget, TargetHealth};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,8 @@ pub struct Target {
     pub guards: Guards,
     /// What it has cost.
     pub ledger: Arc<TargetLedger>,
+    /// How many calls it may have in flight; `None` = as many as come.
+    pub bound: Option<Arc<Bound>>,
     /// Its ended calls, where a rule reads them.
     pub tally: Option<Arc<rules::Tally>>,
     /// Whether it meets the objectives of the model that lists it; `None` = it has none.
@@ -311,6 +313,8 @@ pub struct ModelSettings {
     pub evaluate: Option<Arc<Evaluate>>,
     /// How conversations stay with their targets; `None` = each request goes where the plan says.
     pub sessions: Option<Sessions>,
+    /// The part of each known limit of a target, 0–1, that requests leave to each priority above theirs; 0 = nothing.
+    pub reserve: f64,
 }
 
 impl Default for ModelSettings {
@@ -330,6 +334,7 @@ impl Default for ModelSettings {
             checks: Checks::default(),
             evaluate: None,
             sessions: None,
+            reserve: 0.0,
         }
     }
 }

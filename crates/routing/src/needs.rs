@@ -3,6 +3,7 @@
 use crate::speed::Class;
 use crate::tier::Assigned;
 use crate::{Session, Unit};
+use canon::Priority;
 use catalog::Moment;
 use dialect::scan::Scan;
 
@@ -33,6 +34,9 @@ pub struct Needs {
     /// Its tier, where a label or its text says so. No part of the head: who plans reads it, [`crate::tier::Tiers::read`].
     #[serde(skip)]
     pub tier: Option<Assigned>,
+    /// Who goes first where there is not enough for all. Who plans says it.
+    #[serde(skip)]
+    pub priority: Priority,
     /// When it was asked, for prices that change by the hour. No part of the request: who plans says it. `None` = no hour
     /// is known, and the prices are those of any.
     #[serde(skip)]
@@ -66,6 +70,7 @@ impl From<&Scan> for Needs {
             reasoning: asks_for_reasoning(scan),
             streamed: scan.stream,
             tier: None,
+            priority: Priority::default(),
             asked_at: None,
             session: None,
             unit: None,

@@ -15,7 +15,7 @@ use crate::{
 };
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
-use health::{BreakerStanding, ParkReason, Standing};
+use health::{Bound, BreakerStanding, ParkReason, Standing};
 use rules::{Moment, NoLookup, Ruling};
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +68,13 @@ pub enum ExclusionReason {
         /// Why that one is parked.
         reason: ParkReason,
     },
+    /// As many calls are in flight as it may have.
+    AtLimit {
+        /// So many.
+        limit: usize,
+    },
+    /// What is left of its provider's limits is for requests of higher priority.
+    Reserved,
     /// No credential is configured.
     NoCredential,
     /// Its price is unknown, and it has to keep to one.
@@ -130,6 +137,8 @@ impl ExclusionReason {
             Self::Parked { reason: ParkReason::RateLimited, .. } => "rate_limited",
             Self::Parked { reason: ParkReason::QuotaExhausted, .. } => "quota_exhausted",
             Self::Parked { reason: ParkReason::AuthRejected, .. } => "auth_rejected",
+            Self::AtLimit { .. } => "at_limit",
+            Self::Reserved => "reserved",
             Self::NoCredential => "no_credential",
             Self::PriceUnknown { .. } => "price_unknown",
             Self::AbovePrice { .. } | Self::AboveRate { .. } => "max_price",
@@ -149,6 +158,8 @@ impl ExclusionReason {
             | Self::BelowQuality { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
+            | Self::AtLimit { .. }
+            | Self::Reserved
             | Self::NoCredential
             | Self::PriceUnknown { .. }
             | Self::AbovePrice { .. }
@@ -167,6 +178,8 @@ impl ExclusionReason {
             Self::BreakerOpen { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
+            | Self::AtLimit { .. }
+            | Self::Reserved
             | Self::ModelMissing { .. }
             | Self::Parked { .. }
             | Self::NoCredential
@@ -193,6 +206,8 @@ impl ExclusionReason {
             | Self::BreakerOpen { .. }
             | Self::ProbeInFlight
             | Self::AwaitsProbe
+            | Self::AtLimit { .. }
+            | Self::Reserved
             | Self::ModelMissing { .. }
             | Self::Parked { .. }
             | Self::NoCredential
@@ -225,6 +240,8 @@ impl ExclusionReason {
             Self::Parked { until, reason } => {
                 format!("every credential is parked ({}), the first for {}", reason.as_str(), in_seconds(until))
             }
+            Self::AtLimit { limit } => format!("has as many calls in flight as it may, {limit}"),
+            Self::Reserved => "what is left of its provider's limits is for higher priorities".to_owned(),
             Self::NoCredential => "no credential is configured".to_owned(),
             Self::PriceUnknown { guard } => format!("a price is unknown that `{guard}` needs"),
             Self::AbovePrice { price, limit } => format!("may cost {price}, above the limit of {limit} a request"),
@@ -395,6 +412,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             Some((_, reason)) => Some(reason),
             None => guard::barred(target, &estimate, now)
                 .or_else(|| filter::unavailable(model, target, &standing, now))
+                .or_else(|| filter::without_room(model, target, needs, &load, now))
                 .inspect(|reason| excluded.push(Exclusion::new(index, *reason))),
         };
         entrants.push(strategy::Entrant {
@@ -566,7 +584,10 @@ impl fmt::Display for Plan {
             let via = self.targets.get(candidate.target).and_then(|target| target.via.as_ref());
             let via = via.map(|model| format!(" of {model}")).unwrap_or_default();
             let standing = standing_text(&candidate.standing);
-            write!(f, "  {}. {}{via} [{standing}{role}] {}", rank + 1, self.id(candidate.target), candidate.estimate)?;
+            let bound = self.targets.get(candidate.target).and_then(|target| target.bound.as_ref());
+            let bound = bound.map(|bound| bound_text(bound, self.made)).unwrap_or_default();
+            let id = self.id(candidate.target);
+            write!(f, "  {}. {id}{via} [{standing}{role}{bound}] {}", rank + 1, candidate.estimate)?;
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,
@@ -654,6 +675,14 @@ impl serde::Serialize for Plan {
             session: self.session_told(),
         }
         .serialize(serializer)
+    }
+}
+
+fn bound_text(bound: &Bound, now: Instant) -> String {
+    let in_flight = bound.in_flight();
+    match bound.limit(now) {
+        Some(limit) => format!(", {in_flight} of {limit} in flight"),
+        None => format!(", {in_flight} in flight"),
     }
 }
 

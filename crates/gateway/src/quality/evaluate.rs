@@ -12,7 +12,7 @@ use crate::respond::names;
 use crate::settle::Earlier;
 use crate::{Current, Shared};
 use bytes::Bytes;
-use canon::{DialectName, Fault, FinishReason, Instant, Message, Part, Priority, Role};
+use canon::{DialectName, Fault, FinishReason, Instant, Message, Part, Role};
 use dialect::{PathFacts, scan};
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -143,7 +143,6 @@ impl Judge {
             inquiry: Arc::new(Inquiry::new(DialectName::OpenaiChat, path, HeaderMap::new(), body, scan)),
             model,
             caller: self.caller.clone(),
-            priority: Priority::Normal,
             held: Arc::new(held),
             request_id: format!("{}-evaluation", exchange.shape.fallback_id).into(),
             started,

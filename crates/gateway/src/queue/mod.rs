@@ -173,7 +173,10 @@ fn capacity(plan: &Plan, now: Instant) -> Capacity {
     let mut due: Option<Instant> = None;
     for exclusion in &plan.excluded {
         match exclusion.reason {
-            ExclusionReason::ProbeInFlight | ExclusionReason::AwaitsProbe => soon = true,
+            ExclusionReason::ProbeInFlight
+            | ExclusionReason::AwaitsProbe
+            | ExclusionReason::AtLimit { .. }
+            | ExclusionReason::Reserved => soon = true,
             ExclusionReason::BreakerOpen { until, .. }
             | ExclusionReason::ModelMissing { until }
             | ExclusionReason::Parked { until, .. } => due = Some(due.map_or(until, |due| due.min(until))),

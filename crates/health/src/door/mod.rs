@@ -28,7 +28,7 @@ pub struct DoorSettings {
     pub max_in_flight: usize,
     /// Most that wait; 0 = nobody waits.
     pub queue: usize,
-    /// The longest wait. A line that has stood for so long is overloaded.
+    /// The longest wait. A line in which somebody has waited for so long in vain is overloaded.
     pub max_wait: Duration,
     /// The longest wait in an overloaded line.
     pub overload_wait: Duration,
@@ -185,9 +185,9 @@ impl<W> Door<W> {
     }
 
     /// One who waits gives up. `false` = it waits no longer: what became of it is in some news.
-    pub fn leave(&self, ticket: &Ticket) -> bool {
+    pub fn leave(&self, ticket: &Ticket, now: Instant) -> bool {
         let mut line = lock(&self.line);
-        let left = line.leave(ticket);
+        let left = line.leave(ticket, now);
         self.waiting.store(line.len(), Ordering::SeqCst);
         left
     }

@@ -45,7 +45,7 @@ fn while_there_is_room_nobody_waits_and_beyond_it_the_oldest_of_the_highest_prio
 }
 
 #[test]
-fn a_line_that_has_stood_for_the_longest_wait_serves_the_newest_first_and_sends_the_rest_away_soon() {
+fn a_line_in_which_somebody_has_waited_in_vain_serves_the_newest_first_and_sends_the_rest_away_soon() {
     let door = Door::new(settings(1, 100));
     assert_eq!(come(&door, 0, Priority::Normal, 0).0, Entered::In);
     // One comes each 100 ms, and one leaves each 400 ms: four times what can be served.
@@ -60,12 +60,13 @@ fn a_line_that_has_stood_for_the_longest_wait_serves_the_newest_first_and_sends_
             let (more, out): (Vec<_>, Vec<_>) = is_out.drain(..).partition(|(_, it)| *it == Called::In);
             (is_in, is_out) = (is_in.into_iter().chain(more).collect(), out);
         }
-        served.extend(is_in.into_iter().map(|(who, _)| (who, now - u64::from(who) * 100)));
+        served.extend(is_in.into_iter().map(|(who, _)| (who, now, now - u64::from(who) * 100)));
         refused.extend(is_out.into_iter().map(|(who, _)| who));
     }
-    let (well, overloaded): (Vec<_>, Vec<_>) = served.iter().partition(|(who, _)| *who < 21);
-    assert!(well.windows(2).all(|pair: &[&(u32, u64)]| pair[0].0 < pair[1].0), "{well:?}");
-    assert!(overloaded.len() >= 15 && overloaded.iter().all(|(_, waited)| *waited <= 250), "{overloaded:?}");
+    // The seventh came at 700 ms, and is the first to wait for two seconds.
+    let (well, overloaded): (Vec<&(u32, u64, u64)>, Vec<_>) = served.iter().partition(|(_, now, _)| *now < 2_700);
+    assert!(well.iter().map(|(who, ..)| *who).eq(1..=6), "{well:?}");
+    assert!(overloaded.len() >= 15 && overloaded.iter().all(|(.., waited)| *waited <= 250), "{overloaded:?}");
     assert!(door.waiting() <= 3, "nobody stands behind them: {}", door.waiting());
     assert_eq!(served.len() + refused.len() + door.waiting(), 100);
 }
@@ -133,9 +134,9 @@ fn a_place_that_is_given_up_is_nobodys_and_a_deadline_that_has_passed_is_not_let
     };
     assert_eq!(ticket.until(), at(500));
     waits(&door, 3, Priority::Normal, 1);
-    assert!(door.leave(&gone));
+    assert!(door.leave(&gone, at(100)));
     assert_eq!(one_leaves(&door, 600), (vec![3], vec![2]));
-    assert!(!door.leave(&gone) && !door.leave(&ticket));
+    assert!(!door.leave(&gone, at(600)) && !door.leave(&ticket, at(600)));
 }
 
 #[test]
@@ -215,7 +216,7 @@ proptest! {
                     all.sort_unstable();
                     if let Some(who) = which.checked_rem(all.len()).map(|index| all[index]) {
                         let (_, _, ticket) = book.waiting.remove(&who).unwrap();
-                        prop_assert!(door.leave(&ticket), "it waits still");
+                        prop_assert!(door.leave(&ticket, at(now)), "it waits still");
                         book.over += 1;
                     }
                     continue;

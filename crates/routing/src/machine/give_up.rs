@@ -174,6 +174,7 @@ impl Machine {
             matches!(
                 reason,
                 ExclusionReason::Parked { reason: ParkReason::RateLimited | ParkReason::QuotaExhausted, .. }
+                    | ExclusionReason::Reserved
             )
         };
         let able = self

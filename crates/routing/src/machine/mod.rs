@@ -32,7 +32,7 @@ pub use types::{
     TranscriptCursor,
 };
 
-use crate::{Model, Plan, Stickiness, session};
+use crate::{Model, Needs, Plan, Stickiness, session};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
 use health::{Lesson, lesson};
 use record::{Record, Running, Track};
@@ -315,6 +315,9 @@ impl Machine {
         running.hedge_at = None;
         let credential = running.credential;
         let hedge_was_paid = std::mem::take(&mut running.hedge_paid);
+        if running.place.is_some() {
+            self.tell_bound(attempt, now);
+        }
         self.refund_hedge(hedge_was_paid, now);
         let is_streamed = self.facts.needs.streamed;
         if let Some(record) = self.record_mut(attempt)
@@ -343,6 +346,10 @@ impl Machine {
         let Some(running) = self.take(attempt) else { return self.steady() };
         let credential = running.credential;
         self.refund_hedge(running.hedge_paid, now);
+        if let (Some(place), Some(record), false) = (&running.place, self.record(attempt), self.facts.needs.streamed) {
+            let took = now.saturating_since(record.started);
+            place.answered(self.facts.needs.estimated_tokens, false, took, now);
+        }
         running.permit.succeeded(now);
         if let Some(record) = self.record_mut(attempt) {
             record.last = now;
@@ -421,12 +428,30 @@ impl Machine {
         } else {
             running.permit.abandoned(now);
         }
+        if let Some(place) = &running.place {
+            let is_silent = fault.phase == Some(Phase::FirstToken);
+            if is_silent {
+                place.answered(self.facts.needs.estimated_tokens, self.facts.needs.streamed, silence, now);
+            } else if matches!(fault.class, FaultClass::Overloaded | FaultClass::RateLimited) {
+                place.overloaded(now);
+            }
+        }
         overtaken::learn(&target, running.credential, fault, now);
         let reached_work = rules::reached_work(fault);
         self.worked += u32::from(reached_work);
         if let Some(track) = self.tracks.get_mut(running.track) {
             track.reached_work |= reached_work;
             track.last_fault = Some(fault.clone());
+        }
+    }
+
+    /// What bounds the target's calls learns how long the first token took; of a rescue that is no usual one.
+    fn tell_bound(&self, attempt: AttemptId, now: Instant) {
+        let running = self.running.iter().find(|running| running.attempt == attempt);
+        let (Some(running), Some(record)) = (running, self.record(attempt)) else { return };
+        if let Some(place) = running.place.as_ref().filter(|_| record.first_content.is_none() && !record.rescue) {
+            let Needs { estimated_tokens, streamed, .. } = self.facts.needs;
+            place.answered(estimated_tokens, streamed, now.saturating_since(record.started), now);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::spend::Reservation;
 use crate::{Target, Trial, price, split};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
 use catalog::Usd;
-use health::{LimitReservation, Permit};
+use health::{BoundPlace, LimitReservation, Permit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +57,8 @@ pub(super) struct Running {
     pub(super) permit: Permit,
     /// What the call takes of its credential's limits.
     pub(super) taken: Option<LimitReservation>,
+    /// Its place among those that the target may have in flight.
+    pub(super) place: Option<BoundPlace>,
     pub(super) hedge_at: Option<Instant>,
     /// The hedge is paid for and has not been started.
     pub(super) hedge_paid: bool,

@@ -112,6 +112,10 @@ impl Machine {
             }
             _ => StartKind::Live,
         };
+        let place = match &target.bound {
+            Some(bound) => Some(bound.enter(now).ok_or(NotStarted::Passed)?),
+            None => None,
+        };
         let reservation = price::reserve(&self.model, &target, &self.facts.needs, now).ok_or(NotStarted::Passed)?;
         let mut permit =
             target.health.start_for(self.facts.needs.estimated_tokens, kind, now).map_err(|_| NotStarted::Passed)?;
@@ -150,7 +154,8 @@ impl Machine {
         let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
         let load = filter::load(&self.model, &self.facts.needs);
         let taken = target.credentials.get(credential).map(|it| it.limits.reserve(load, now));
-        self.running.push(Running { attempt, track: order.track, credential, permit, taken, hedge_at, hedge_paid });
+        let track = order.track;
+        self.running.push(Running { attempt, track, credential, permit, taken, place, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
         let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };
         let limits = limits::phase_limits(&self.model, &target, &self.facts.needs, at);
@@ -268,6 +273,7 @@ impl Machine {
             Err(parked) => parked.is_some_and(|parked| self.waits_for_park(parked, now)),
         };
         usable
+            && target.bound.as_ref().is_none_or(|bound| !bound.is_full(now))
             && match target.health.standing_for(self.facts.needs.estimated_tokens, now).breaker {
                 BreakerStanding::Closed | BreakerStanding::Ramping { .. } => true,
                 BreakerStanding::HalfOpen { ready, .. } => ready && self.model.settings.probe != ProbeMode::Synthetic,

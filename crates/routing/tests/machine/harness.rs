@@ -4,7 +4,7 @@
 use crate::watch::{Told, Watch};
 use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
-use health::{BreakerSettings, Health};
+use health::{BreakerSettings, Concurrency, Health};
 use routing::{
     Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, Node,
     Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness, Strategy, Target, plan,
@@ -64,6 +64,7 @@ pub(crate) struct Spec {
     pub(crate) guards: Guards,
     pub(crate) quality: Option<Quality>,
     pub(crate) same_model: Option<&'static str>,
+    pub(crate) bound: Option<Concurrency>,
 }
 
 impl Default for Spec {
@@ -75,6 +76,7 @@ impl Default for Spec {
             guards: Guards::default(),
             quality: None,
             same_model: None,
+            bound: None,
         }
     }
 }
@@ -139,6 +141,7 @@ impl Pool {
                 via: None,
                 guards: spec.guards,
                 ledger: ledger.target(&id),
+                bound: spec.bound.map(|stated| health.bound(&id, stated)),
                 tally: None,
                 judge: match self.settings.strategy {
                     Strategy::Auto(objectives) => Some(ledger.target(&id).judge(objectives)),

@@ -6,7 +6,7 @@ use crate::guards::{any_guards, any_prices};
 use crate::harness::{Outcome, Pool, Sim, Spec, at, secs};
 use canon::{Fault, FaultClass};
 use catalog::ModelFacts;
-use health::BreakerStanding;
+use health::{BreakerStanding, Concurrency};
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Strategy_;
 use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Session, Sessions, Step, Stickiness};
@@ -35,13 +35,18 @@ pub(crate) fn any_outcome() -> impl Strategy_<Value = Outcome> {
 
 fn any_spec() -> impl Strategy_<Value = Spec> {
     let numbers = (1_usize..4, 0_u32..5, prop::option::of(500_u64..50_000), any::<bool>());
-    (numbers, any_prices(), any_guards()).prop_map(|((keys, weight, window, same), prices, guards)| Spec {
-        keys,
-        weight,
-        facts: ModelFacts { context_window: window, prices, ..ModelFacts::default() },
-        guards,
-        quality: None,
-        same_model: same.then_some("same"),
+    let bounds = [1, 2, 3].map(Concurrency::Fixed).into_iter().chain([Concurrency::Aimd, Concurrency::Gradient]);
+    let bound = prop::option::of(prop::sample::select(bounds.collect::<Vec<_>>()));
+    (numbers, any_prices(), any_guards(), bound).prop_map(|((keys, weight, window, same), prices, guards, bound)| {
+        Spec {
+            bound,
+            keys,
+            weight,
+            facts: ModelFacts { context_window: window, prices, ..ModelFacts::default() },
+            guards,
+            quality: None,
+            same_model: same.then_some("same"),
+        }
     })
 }
 
