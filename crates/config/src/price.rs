@@ -30,7 +30,7 @@ pub struct RawFullMaxPrice {
     pub output: Option<Rate>,
 }
 
-/// What may be spent within a stretch of time, requests in flight included at what they are expected to cost.
+/// What may be spent within a stretch of time, requests in flight included at the most they may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawSpend {

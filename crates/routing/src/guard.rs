@@ -53,7 +53,7 @@ fn above(max: MaxPrice, estimate: &Estimate) -> Option<ExclusionReason> {
 }
 
 fn spent(target: &Target, limit: SpendLimit, estimate: &Estimate, now: Instant) -> Option<ExclusionReason> {
-    let Some(price) = estimate.price else { return Some(ExclusionReason::PriceUnknown { guard: "spend" }) };
+    let Some(price) = estimate.most else { return Some(ExclusionReason::PriceUnknown { guard: "spend" }) };
     let spent = target.ledger.spending.spent(limit.window, now);
     (spent.plus(price) > limit.limit).then_some(ExclusionReason::Spent { spent, price, limit })
 }

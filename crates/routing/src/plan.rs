@@ -253,7 +253,7 @@ impl ExclusionReason {
             }
             Self::Spent { spent, price, limit: SpendLimit { limit, window } } => {
                 let window = seconds(*window);
-                format!("{spent} of {limit} were spent within {window}, and this request would cost about {price}")
+                format!("{spent} of {limit} were spent within {window}, and this request may cost {price}")
             }
             Self::Rule { .. } => "a rule leaves it out".to_owned(),
         }

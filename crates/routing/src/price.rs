@@ -79,10 +79,12 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// Takes what an attempt is expected to cost; `None` where the target has spent what it may.
+/// Takes the most an attempt may cost, so that what is in flight cannot come to more than the limit; `None` where the
+/// target has spent what it may.
 pub(crate) fn reserve(model: &Model, target: &Target, needs: &Needs, now: Instant) -> Option<Reservation> {
-    let price = estimate(model, target, needs).price.unwrap_or_default();
-    target.ledger.spending.reserve(price, target.guards.spend, now).ok()
+    let Estimate { price, most, .. } = estimate(model, target, needs);
+    let taken = target.ledger.spending.reserve(most.unwrap_or_default(), target.guards.spend, now).ok()?;
+    Some(taken.expected(price.unwrap_or_default()))
 }
 
 /// What an answer of this target cost; `None` where a price it needs is unknown, or the counts it is made of.

@@ -1,9 +1,9 @@
 //! What a target has cost lately, against what it may cost.
 //!
-//! Money is taken in two steps: an attempt reserves what it is expected to cost when it starts, in one step with the
-//! check of the limit, and settles it when the cost is known. So requests in flight together cannot exceed a limit that
-//! each of them alone keeps. What never becomes known (a hang-up, a broken stream that may be billed) stays at the
-//! expected cost.
+//! Money is taken in two steps: an attempt reserves the most it may cost when it starts, in one step with the check of
+//! the limit, and settles it when the cost is known. So requests in flight together cannot exceed a limit that each of
+//! them alone keeps. What never becomes known (a hang-up, a broken stream that may be billed) counts as what was
+//! expected.
 
 use canon::Instant;
 use catalog::Usd;
@@ -35,7 +35,7 @@ pub struct Spending {
 #[derive(Debug, Default)]
 struct Books {
     windows: Vec<SpendWindow>,
-    /// Expected cost of what is in flight.
+    /// The most that what is in flight may cost.
     reserved: Usd,
 }
 
@@ -56,7 +56,7 @@ impl Spending {
         self.is_watched.store(true, Ordering::Relaxed);
     }
 
-    /// What was spent within the last such length of time, with what is in flight at its expected cost.
+    /// What was spent within the last such length of time, with what is in flight at the most it may cost.
     pub fn spent(&self, window: Duration, now: Instant) -> Usd {
         self.lock().spent(window, now)
     }
@@ -83,7 +83,7 @@ impl Spending {
             books.reserved = books.reserved.plus(amount);
         }
         let spending = kept.then(|| Arc::clone(self));
-        Ok(Reservation { open: Mutex::new(spending), amount, started: now, has_begun: false })
+        Ok(Reservation { open: Mutex::new(spending), amount, expected: amount, started: now, has_begun: false })
     }
 
     /// Locks even after another thread panicked while holding the lock: the books are sums, each valid alone.
@@ -99,17 +99,24 @@ impl Books {
     }
 }
 
-/// What an attempt is expected to cost. Dropped before the attempt has begun it is given back, dropped later it is
-/// spent.
+/// The most an attempt may cost. Dropped before the attempt has begun it is given back, dropped later what was expected
+/// is spent.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     open: Mutex<Option<Arc<Spending>>>,
     amount: Usd,
+    expected: Usd,
     started: Instant,
     has_begun: bool,
 }
 
 impl Reservation {
+    /// So much counts where the cost never becomes known, rather than the most it may be.
+    pub(crate) fn expected(mut self, expected: Usd) -> Self {
+        self.expected = expected;
+        self
+    }
+
     /// The attempt was started.
     pub(crate) fn begun(mut self) -> Self {
         self.has_begun = true;
@@ -118,7 +125,7 @@ impl Reservation {
 
     /// The cost is known; unknown it is what was expected.
     pub(crate) fn settle(&self, cost: Option<Usd>, now: Instant) {
-        self.close(cost.unwrap_or(self.amount), now);
+        self.close(cost.unwrap_or(self.expected), now);
     }
 
     /// It cost nothing.
@@ -261,6 +268,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_flight_counts_at_the_most_it_may_cost_and_later_as_what_was_expected() {
+        let spending = watched();
+        let first = reserve(&spending, "3", at(0)).unwrap().expected(usd("1")).begun();
+        assert_eq!(spending.spent(HOUR, at(0)), usd("3"));
+        drop(first);
+        assert_eq!(spending.spent(HOUR, at(0)), usd("1"));
+    }
+
+    #[test]
     fn an_idle_window_is_empty_whenever_it_is_read_again() {
         let spending = watched();
         for hours in [1, 2, 30, 31, 1_000] {
@@ -283,8 +299,10 @@ mod tests {
                 clock += pause;
                 let Ok(reserved) = spending.reserve(Usd::from_pico(amount), Some(limit), at(clock)) else { continue };
                 clock += lasts;
-                let cost = if is_known { amount / 2 } else { amount };
-                reserved.begun().settle(is_known.then_some(Usd::from_pico(cost)), at(clock));
+                // Half of the most was expected, and what becomes known is the most.
+                let cost = if is_known { amount } else { amount / 2 };
+                let reserved = reserved.expected(Usd::from_pico(amount / 2)).begun();
+                reserved.settle(is_known.then_some(Usd::from_pico(cost)), at(clock));
                 paid.push((clock, cost));
                 let within: u64 = paid.iter().filter(|(when, _)| *when + 3_600 > clock).map(|(_, cost)| cost).sum();
                 prop_assert!(within <= 5_000, "{within} within an hour of {clock}");

@@ -150,6 +150,15 @@ fn what_is_spent_moves_the_next_request_on_and_what_failed_for_free_does_not_cou
 }
 
 #[test]
+fn the_most_a_request_may_cost_has_to_fit_in_what_is_left_and_not_what_is_expected_of_it() {
+    let model = build(vec![guarded(of(10), an_hour("0.01")), of(10)]);
+    let capped = |tokens| Needs { max_output_tokens: Some(tokens), ..Needs::default() };
+    assert_eq!(order(&planned(&model, &capped(1_000))), [0, 1]);
+    // 512 tokens are expected of it, which would fit.
+    assert_eq!(code(&planned(&model, &capped(1_001)), 0), Some("spend_limit"));
+}
+
+#[test]
 fn two_requests_at_once_cannot_both_take_the_last_of_a_limit() {
     let model = build(vec![guarded(of(3), an_hour("5")), of(3)]);
     let mut sim = Sim::new(model, 1, |_| Outcome::Answer { first: 1.0, total: 5.0 });
