@@ -346,6 +346,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
 
     /// Runs everything to its end and returns how each exchange ended.
     pub(crate) fn run(&mut self) -> Vec<Ended> {
+        self.watch.begins(&self.model);
         while let Some(Reverse((now, sequence, exchange))) = self.queue.pop() {
             let Some(happening) = self.happenings.remove(&sequence) else { continue };
             self.happen(exchange, happening, self.heard(now));

@@ -151,6 +151,13 @@ impl Watch {
         }
     }
 
+    /// What a target's health was told before anybody watched.
+    pub(crate) fn begins(&mut self, model: &Model) {
+        let stands = |target: &routing::Target| target.health.standing(Instant::ORIGIN).breaker;
+        let open = model.targets.iter().filter(|target| stands(target) != BreakerStanding::Closed);
+        self.failed.extend(open.map(|target| (target.id.clone(), true)));
+    }
+
     /// A target failed so.
     pub(crate) fn failed(&mut self, target: &str, class: FaultClass) {
         if is_hard(class) {
