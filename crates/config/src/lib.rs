@@ -4,6 +4,7 @@
 //! that loading is repeatable.
 
 mod error;
+mod feeds;
 mod listed;
 mod load;
 mod nested;
@@ -25,6 +26,7 @@ mod tiers;
 mod units;
 
 pub use error::ConfigError;
+pub use feeds::{FeedFormat, IncidentFeed, IncidentWebhook};
 pub use load::{DEFAULT_LISTEN, Environment, Loader};
 pub use raw::Raw;
 pub use reuse::{Coalesce, QueueRules, Reuse, ReuseLimits, WhenExhausted};

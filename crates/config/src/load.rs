@@ -1,6 +1,8 @@
 //! From text to a snapshot: parse, read the environment, check, resolve against the catalogue.
 
 use crate::error::ConfigError;
+use crate::feeds;
+use crate::feeds::{RawFeed, RawWebhook};
 use crate::objectives;
 use crate::overload;
 use crate::pages;
@@ -133,6 +135,7 @@ impl Build<'_> {
             pools,
         };
         let mut snapshot = Snapshot::new(parts);
+        self.feeds(&mut snapshot, &raw.incident_feeds, raw.incident_webhook.as_ref())?;
         snapshot.watch(rules.set.watched());
         for name in self.order_of_models(&snapshot, &raw.models)? {
             let Some(model) = raw.models.get(&name) else { continue };
@@ -142,6 +145,23 @@ impl Build<'_> {
         self.check_evaluators(&snapshot)?;
         self.rule(&mut snapshot, rules)?;
         Ok(snapshot)
+    }
+
+    fn feeds(&self, snapshot: &mut Snapshot, raw: &[RawFeed], webhook: Option<&RawWebhook>) -> Result<(), ConfigError> {
+        for (i, raw) in raw.iter().enumerate() {
+            let index = i.to_string();
+            let url = self.expand(&raw.url)?;
+            let feed =
+                feeds::feed(raw, url).map_err(|(key, message)| self.at(&["incident_feeds", &index, key], &message))?;
+            snapshot.incident_feeds.push(feed);
+        }
+        if let Some(raw) = webhook {
+            let secret = self.expand(&raw.secret)?;
+            let webhook = feeds::webhook(raw, &secret);
+            snapshot.incident_webhook =
+                Some(webhook.map_err(|message| self.at(&["incident_webhook", "secret"], &message))?);
+        }
+        Ok(())
     }
 
     fn rule(&self, snapshot: &mut Snapshot, rules: Checked) -> Result<(), ConfigError> {

@@ -2,6 +2,7 @@
 //!
 //! The JSON Schema, the reference and the errors come from these types.
 
+use crate::feeds::{RawFeed, RawWebhook};
 use crate::objectives::RawObjectives;
 use crate::overload::{RawConcurrency, RawOverload, priority_schema};
 use crate::pages::RawStatusPages;
@@ -50,6 +51,10 @@ pub struct Raw {
     /// Read the status pages of the configured providers, where the catalogue or a row names one: `on`, or
     /// `{ every: 60s }`; off by default. See docs/SIGNALS.md.
     pub status_pages: RawStatusPages,
+    /// Lists of incidents that are read now and then. See docs/SIGNALS.md.
+    pub incident_feeds: Vec<RawFeed>,
+    /// Take incidents at `POST /mainstay/incidents` from whoever knows the secret; off by default.
+    pub incident_webhook: Option<RawWebhook>,
     /// Where cached answers are kept; which models cache is said at each.
     pub cache: RawCacheStore,
     /// Which identical requests in flight share one upstream call, for every model that states nothing of its own; off

@@ -1,5 +1,6 @@
 //! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
 
+use crate::feeds::{IncidentFeed, IncidentWebhook};
 use crate::probes;
 use crate::reuse::{Reuse, ReuseLimits, WhenExhausted};
 use canon::{Priority, Secret};
@@ -34,6 +35,10 @@ pub struct Snapshot {
     pub drain_accept: Duration,
     /// Faults to inject, by target id.
     pub injections: BTreeMap<String, Injection>,
+    /// Lists of incidents that are read now and then.
+    pub incident_feeds: Vec<IncidentFeed>,
+    /// Incidents that are told; `None` = nobody may.
+    pub incident_webhook: Option<IncidentWebhook>,
     /// Bounds of what is kept to be used again.
     pub reuse_limits: ReuseLimits,
     /// How many exchanges may be in flight at once in all; `None` = as many as come.
@@ -218,6 +223,8 @@ impl Snapshot {
             drain: parts.drain,
             drain_accept: parts.drain_accept,
             injections: BTreeMap::new(),
+            incident_feeds: Vec::new(),
+            incident_webhook: None,
             reuse_limits: parts.reuse_limits,
             door: parts.door,
             doors: BTreeMap::new(),

@@ -121,7 +121,8 @@ fn each_line_that_the_example_comments_out_is_as_valid_as_the_rest() {
         let with = lines.iter().enumerate().map(|(at, line)| if at == number { written.as_str() } else { line });
         let text = with.collect::<Vec<_>>().join("\n");
         let environment =
-            ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEEPSEEK_API_KEY", "SUPPORT_BOT_KEY"].map(|it| (it, it));
+            ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "DEEPSEEK_API_KEY", "SUPPORT_BOT_KEY", "INCIDENT_WEBHOOK_SECRET"]
+                .map(|it| (it, it));
         if let Err(error) = support::load_with(&text, &environment, &Arc::new(Health::new(1))) {
             panic!("{error}");
         }

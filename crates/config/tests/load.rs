@@ -568,3 +568,25 @@ fn status_pages_are_read_where_the_configuration_says_so() {
     let error = refused("providers:\n  groq: { keys: [k], status_page: { url: \"status.example.com\" } }\n");
     assert!(error.contains("status_page.url") || error.contains("an http:// or https:// address"), "{error}");
 }
+
+#[test]
+fn incident_feeds_say_whom_they_speak_of_and_a_webhook_has_a_secret() {
+    let feed = |feed: &str| format!("incident_feeds:\n  - {feed}\n");
+    let snapshot = load(&feed("{ url: \"https://a.test/x\", format: rss, provider: xai, every: 30s }")).unwrap();
+    assert_eq!(snapshot.incident_feeds[0].every.as_secs(), 30);
+    assert!(load(&feed("{ url: \"https://a.test/x\", format: json }")).unwrap().incident_webhook.is_none());
+    let hook = load("incident_webhook: { secret: 0123456789abcdef }\n").unwrap().incident_webhook.unwrap();
+    assert_eq!(hook.believed_for.as_secs(), 3_600);
+    for (wrong, why) in [
+        (feed("{ url: \"https://a.test/x\", format: rss }"), "expected `provider`, `target` or `region`"),
+        (feed("{ url: \"https://a.test/x\", format: json, title: x }"), "`title` is for `format: rss`"),
+        (feed("{ url: \"https://a.test/x\", format: json, every: 1s }"), "expected 10s or more"),
+        (feed("{ url: \"${NOT_SET}\", format: json }"), "NOT_SET is not set"),
+        (feed("{ format: json }"), "url"),
+        ("incident_webhook: { secret: short }\n".to_owned(), "has 5 characters: expected 16 or more"),
+        ("incident_webhook: {}\n".to_owned(), "secret"),
+    ] {
+        let error = refused(&wrong);
+        assert!(error.contains(why), "{wrong}: {error}");
+    }
+}

@@ -54,6 +54,14 @@ pub(crate) fn check<'a>(
     }
 }
 
+/// Whether a request carries the secret of this SHA-256 as `Authorization: Bearer`.
+pub(crate) fn is_bearer(secret: &[u8; 32], headers: &HeaderMap) -> bool {
+    let carried = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some((scheme, carried)) = carried.and_then(|value| value.split_once(' ')) else { return false };
+    let hash: [u8; 32] = Sha256::digest(carried.trim().as_bytes()).into();
+    scheme.eq_ignore_ascii_case("bearer") && bool::from(secret.ct_eq(&hash))
+}
+
 /// Whether a caller may use a model.
 pub(crate) fn may_use(key: Option<&CallerKey>, model: &str) -> Result<(), CallerError> {
     match key {

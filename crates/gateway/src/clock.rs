@@ -37,6 +37,11 @@ pub fn unix_seconds() -> i64 {
     now.duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Wall-clock time since the Unix epoch, for dates of documents.
+pub(crate) fn since_1970() -> std::time::Duration {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Wall-clock time, for dates in hints.
 pub fn wall() -> SystemTime {
     #[expect(clippy::disallowed_methods, reason = "this is the clock module")]

@@ -127,6 +127,8 @@ impl Gateway {
                 Ok(key) => models::one(snapshot, dialect, &name, key),
                 Err(error) => respond::error(dialect, &error),
             },
+            // Boxed, as nobody but a feed's own sender comes here.
+            Route::Incidents => Box::pin(self.take_reports(&current, &parts, body)).await,
             Route::HealthLive => respond::json(&serde_json::json!({ "status": "live" })),
             Route::HealthReady => self.ready(),
             Route::WrongMethod { dialect, allow } => wrong_method(dialect, allow),
@@ -322,7 +324,7 @@ impl Admitted {
 }
 
 /// Refuses before the body was read; what the caller is still sending is read off, so that the answer arrives.
-fn refuse<B: CallerBody>(
+pub(crate) fn refuse<B: CallerBody>(
     dialect: DialectName,
     error: &CallerError,
     headers: &HeaderMap,
@@ -359,7 +361,7 @@ fn owned(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-fn body_error(error: &BodyError) -> CallerError {
+pub(crate) fn body_error(error: &BodyError) -> CallerError {
     match error {
         BodyError::TooLarge { limit } => CallerError::new(
             413,
@@ -386,14 +388,14 @@ fn body_error(error: &BodyError) -> CallerError {
     }
 }
 
-fn wrong_method(dialect: DialectName, allow: &'static str) -> Response<GatewayBody> {
+pub(crate) fn wrong_method(dialect: DialectName, allow: &'static str) -> Response<GatewayBody> {
     let error = CallerError::new(405, "method_not_allowed", format!("this path takes {allow}"));
     let mut response = respond::error(dialect, &error);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
-fn unknown_path(dialect: DialectName, path: &str) -> Response<GatewayBody> {
+pub(crate) fn unknown_path(dialect: DialectName, path: &str) -> Response<GatewayBody> {
     let shown: String = path.chars().take(120).collect();
     respond::error(
         dialect,

@@ -16,6 +16,8 @@ pub enum Route {
     Models(DialectName),
     /// One model of that list.
     Model(DialectName, String),
+    /// Reports of incidents, where the configuration takes any.
+    Incidents,
     /// Whether the process lives.
     HealthLive,
     /// Whether it takes traffic.
@@ -43,6 +45,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, headers: &HeaderM
         _ if GEMINI_LISTS.contains(&path) => only_get(method, DialectName::Gemini, Route::Models),
         "/health/live" => only_get(method, DialectName::OpenaiChat, |_| Route::HealthLive),
         "/health/ready" => only_get(method, DialectName::OpenaiChat, |_| Route::HealthReady),
+        "/mainstay/incidents" => Route::Incidents,
         _ => nested(method, path, query, headers),
     }
 }

@@ -3,6 +3,7 @@
 //! A report is a prior, never a verdict: health acts on it only together with what it sees itself. A report that is not
 //! renewed is forgotten, so a page that cannot be read any more has no opinion.
 
+use crate::Report;
 use canon::Instant;
 use catalog::Pattern;
 
@@ -115,6 +116,30 @@ impl Book {
         changes
     }
 
+    /// A source that reports one by one reports this; it is believed until then unless it is over. `None` = it has as many
+    /// incidents as are kept.
+    pub fn reported(&mut self, source: &str, report: Report, until: Instant, now: Instant) -> Option<Changes> {
+        let place = self.sources.iter().position(|known| &*known.name == source).unwrap_or_else(|| {
+            self.sources.push(Source { name: source.into(), until: Instant::FAR_FUTURE, incidents: Vec::new() });
+            self.sources.len() - 1
+        });
+        let known = &mut self.sources.get_mut(place)?.incidents;
+        known.retain(|incident| incident.until.is_none_or(|until| now < until));
+        let Report { incident, is_over } = report;
+        let old = known.iter().position(|it| it.id == incident.id).map(|place| known.swap_remove(place));
+        let title = incident.title.clone();
+        if is_over {
+            let over = old.into_iter().map(|old| old.title).collect();
+            return Some(Changes { begun: Vec::new(), over });
+        }
+        if known.len() >= MOST_INCIDENTS {
+            return None;
+        }
+        known.push(Incident { until: Some(until), ..incident });
+        let begun = if old.is_none() { vec![title] } else { Vec::new() };
+        Some(Changes { begun, over: Vec::new() })
+    }
+
     /// A source says that nothing has changed.
     pub fn unchanged(&mut self, source: &str, until: Instant) {
         if let Some(known) = self.sources.iter_mut().find(|known| &*known.name == source) {
@@ -204,6 +229,25 @@ mod tests {
         assert_eq!(titles(&book, any, at(50)), ["b"]);
         book.keep(|source| source != "page");
         assert!(titles(&book, any, at(10)).is_empty());
+    }
+
+    #[test]
+    fn what_is_told_one_by_one_is_kept_until_it_is_over_and_no_more_of_it_than_fits() {
+        let mut book = Book::default();
+        let report = |id: &str, is_over| Report { incident: Incident::new(id, id, vec![Concern::default()]), is_over };
+        let any = about("p", "m", None);
+        assert_eq!(book.reported("hook", report("a", false), at(100), at(0)).unwrap().begun, ["a"]);
+        assert_eq!(
+            book.reported("hook", report("a", false), at(200), at(1)).unwrap(),
+            Changes::default(),
+            "it is known"
+        );
+        assert_eq!(titles(&book, any, at(150)), ["a"]);
+        assert_eq!(book.reported("hook", report("a", true), at(200), at(2)).unwrap().over, ["a"]);
+        assert!(titles(&book, any, at(3)).is_empty());
+        let fits = (0..100).filter(|i| book.reported("hook", report(&i.to_string(), false), at(50), at(4)).is_some());
+        assert_eq!(fits.count(), MOST_INCIDENTS);
+        assert!(book.reported("hook", report("later", false), at(99), at(50)).is_some(), "the others are over by then");
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn year_of(days: i64) -> i64 {
 }
 
 /// `2026-04-02T11:23:11Z`, with a fraction or an offset, as time since 1970; `None` for anything else or earlier.
-pub(super) fn rfc3339(text: &str) -> Option<Duration> {
+pub fn rfc3339(text: &str) -> Option<Duration> {
     let bytes = text.as_bytes();
     let field = |from: usize, to: usize| {
         let digits = bytes.get(from..to)?;

@@ -7,6 +7,8 @@
 mod calendar;
 mod grammar;
 
+pub use calendar::rfc3339;
+
 use std::time::{Duration, SystemTime};
 
 /// Looks up a response header by its lower-case name.

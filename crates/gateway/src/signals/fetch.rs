@@ -44,6 +44,13 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whose it is; nothing of it is secret.
+    pub(super) fn host(&self) -> &str {
+        &self.endpoint.host
+    }
+}
+
 /// What tells whether a document has changed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Validators {

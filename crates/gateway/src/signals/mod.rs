@@ -1,4 +1,4 @@
-//! What is asked beside the traffic: probes of targets, status pages.
+//! What is asked beside the traffic: probes of targets, status pages, feeds of incidents; and incidents that are told.
 //!
 //! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few jobs
 //! are under way at once, each within a time limit; no request ever waits for one.
@@ -7,6 +7,7 @@ mod fetch;
 mod poll;
 mod probe;
 mod under_way;
+mod webhook;
 
 pub use probe::ProbeReport;
 
@@ -85,7 +86,7 @@ impl Wanted {
 }
 
 impl Gateway {
-    /// Does what is done beside the traffic, for as long as it is polled: probes, and reading status pages. Run it once; the server does.
+    /// Does what is done beside the traffic, for as long as it is polled: probes, and reading status pages and feeds. Run it once; the server does.
     pub async fn tend(&self) {
         let mut agenda = Agenda::new(self.signals.seed);
         let mut under_way = UnderWay::default();
@@ -110,7 +111,8 @@ impl Gateway {
                     wanted = Wanted::of(self.current.load_full());
                     let now = self.clock().now();
                     agenda.keep(&wanted.jobs, now);
-                    self.signals.keep(&wanted.current.polls);
+                    let snapshot = &wanted.current.snapshot;
+                    self.signals.keep(&wanted.current.polls, snapshot.incident_webhook.is_some());
                     self.signals.weigh(&wanted.current.snapshot, now);
                 }
             }

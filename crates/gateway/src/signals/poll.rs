@@ -2,12 +2,13 @@
 
 use super::fetch::{Address, Fetched, Validators, fetch};
 use super::under_way::Asking;
+use super::webhook::SOURCE;
 use super::{LIMIT, Signals, lock};
-use crate::{Current, Gateway};
-use ::signals::{About, Next, read_page};
+use crate::{Current, Gateway, clock};
+use ::signals::{About, Changes, Incident, Next, Now, read_items, read_page, read_reports};
 use canon::Instant;
 use catalog::StatusPage;
-use config::Snapshot;
+use config::{FeedFormat, IncidentFeed, Snapshot};
 use health::Suspicion;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Poll {
 enum Kind {
     /// A provider's status page.
     Page { provider: String, page: StatusPage },
+    /// A list of incidents.
+    Feed(IncidentFeed),
 }
 
 /// How reading a document went so far.
@@ -50,7 +53,13 @@ pub(crate) fn polls(snapshot: &Snapshot) -> Result<Vec<Arc<Poll>>, String> {
         let kind = Kind::Page { provider: provider.name.clone(), page: page.clone() };
         Ok(Arc::new(Poll { name: format!("status page of {}", provider.name).into(), every, address, kind }))
     };
-    snapshot.status_pages().map(page).collect()
+    let feed = |(i, feed): (usize, &IncidentFeed)| {
+        let address = Address::parse(&feed.url).map_err(|error| format!("incident_feeds.{i}.url: {error}"))?;
+        let name = format!("incident feed {} ({})", i + 1, address.host()).into();
+        Ok(Arc::new(Poll { name, every: feed.every, address, kind: Kind::Feed(feed.clone()) }))
+    };
+    let feeds = snapshot.incident_feeds.iter().enumerate().map(feed);
+    snapshot.status_pages().map(page).chain(feeds).collect()
 }
 
 impl Gateway {
@@ -105,19 +114,12 @@ impl Signals {
     }
 
     fn document(&self, poll: &Poll, document: &[u8], now: Instant) -> Result<(), String> {
-        match &poll.kind {
-            Kind::Page { provider, page } => {
-                let incidents = read_page(provider, page, document)?;
-                let changes = lock(&self.book).told(&poll.name, incidents, poll.believed_until(now));
-                for title in changes.begun {
-                    tracing::warn!(source = &*poll.name, title, "an incident is reported");
-                }
-                for title in changes.over {
-                    tracing::info!(source = &*poll.name, title, "an incident is not reported any more");
-                }
-                Ok(())
-            }
-        }
+        let incidents = match &poll.kind {
+            Kind::Page { provider, page } => read_page(provider, page, document)?,
+            Kind::Feed(feed) => listed(feed, document, now)?,
+        };
+        tell(&poll.name, lock(&self.book).told(&poll.name, incidents, poll.believed_until(now)));
+        Ok(())
     }
 
     /// Tells every target what is reported of it.
@@ -163,12 +165,34 @@ impl Signals {
     }
 
     /// Another configuration is in force: what is not read any more has no opinion, and the rest is read anew.
-    pub(super) fn keep(&self, polls: &[Arc<Poll>]) {
+    pub(super) fn keep(&self, polls: &[Arc<Poll>], takes_reports: bool) {
         let is_read = |name: &str| polls.iter().any(|poll| &*poll.name == name);
-        lock(&self.book).keep(is_read);
+        lock(&self.book).keep(|source| is_read(source) || (takes_reports && source == SOURCE));
         let mut polled = lock(&self.polled);
         polled.retain(|name, _| is_read(name));
         // The same document may mean something else now.
         polled.values_mut().for_each(|polled| polled.validators = Validators::default());
+    }
+}
+
+/// The incidents of a feed that go on.
+fn listed(feed: &IncidentFeed, document: &[u8], now: Instant) -> Result<Vec<Incident>, String> {
+    let now = Now { instant: now, wall: clock::since_1970() };
+    match &feed.format {
+        FeedFormat::Rss { title, active_for } => read_items(document, &feed.of, title.as_ref(), *active_for, now),
+        FeedFormat::Json => {
+            let reports = read_reports(document, &feed.of, now)?;
+            Ok(reports.into_iter().filter(|report| !report.is_over).map(|report| report.incident).collect())
+        }
+    }
+}
+
+/// Writes down what begins and what is over.
+pub(super) fn tell(source: &str, changes: Changes) {
+    for title in changes.begun {
+        tracing::warn!(source, title, "an incident is reported");
+    }
+    for title in changes.over {
+        tracing::info!(source, title, "an incident is not reported any more");
     }
 }

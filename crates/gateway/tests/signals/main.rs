@@ -6,6 +6,7 @@
 mod support;
 
 mod desk;
+mod incidents;
 mod pages;
 mod probes;
 
