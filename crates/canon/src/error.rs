@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct AttemptReport {
     /// `provider/model`.
     pub target: String,
+    /// Where it runs, where the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// What went wrong; `None` = it served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultClass>,

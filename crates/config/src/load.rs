@@ -3,6 +3,7 @@
 use crate::error::ConfigError;
 use crate::feeds;
 use crate::feeds::{RawFeed, RawWebhook};
+use crate::nearest;
 use crate::objectives;
 use crate::overload;
 use crate::pages;
@@ -342,6 +343,8 @@ impl Build<'_> {
                 "has `objectives` of its own, which are not those here: expected the same, or another strategy";
             self.at(&["models", name, "targets", &target.to_string()], message)
         })?;
+        nearest::watch(settings.strategy, &snapshot.model_ledger(name), &mut listed)
+            .map_err(|(target, message)| self.at(&["models", name, "targets", &target.to_string()], &message))?;
         self.check_quality(name, raw, &settings, &listed.targets)?;
         settings.tiers = tiers::tiers(raw, &listed).map_err(|(place, message)| {
             let path: Vec<&str> = path.iter().copied().chain(place.iter().map(String::as_str)).collect();

@@ -76,7 +76,8 @@ pub struct Raw {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModel {
-    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`, `auto`.
+    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`, `auto`,
+    /// `nearest`.
     pub strategy: RawStrategy,
     /// What `strategy: auto` asks of targets: the cheapest that is predicted to meet it comes first.
     pub objectives: Option<RawObjectives>,

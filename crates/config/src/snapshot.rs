@@ -7,7 +7,9 @@ use canon::{Priority, Secret};
 use catalog::{Provider, StatusPage};
 use dialect::profile::Profile;
 use health::{BreakerSettings, CredentialHealth, DoorSettings, Health, ProviderHealth};
-use routing::{Credential, Guards, Ledger, Model, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target};
+use routing::{
+    Credential, Guards, Ledger, Model, ModelLedger, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target,
+};
 use rules::{RuleSet, Tally};
 use signals::Probing;
 use std::collections::BTreeMap;
@@ -405,6 +407,7 @@ impl Snapshot {
             ledger: self.ledger.target(&id),
             tally: self.tallies.get(&id).cloned(),
             judge: None,
+            near: None,
             id,
             provider: pool.provider.clone(),
             model: model.to_owned(),
@@ -432,6 +435,10 @@ impl Snapshot {
             panic_gate: self.health.panic_gate(name),
             ledger: self.ledger.model(name),
         }
+    }
+
+    pub(crate) fn model_ledger(&self, name: &str) -> Arc<ModelLedger> {
+        self.ledger.model(name)
     }
 
     pub(crate) fn add(&mut self, name: &str, settings: ModelSettings, reuse: Reuse, listed: Listed) {

@@ -40,6 +40,8 @@ pub enum StrategyName {
     Balanced,
     /// By price, among those predicted to meet the model's `objectives`.
     Auto,
+    /// By region, the nearest first; every target states its `region`.
+    Nearest,
 }
 
 /// A strategy with options: one of them.
@@ -90,7 +92,7 @@ impl<'de> Visitor<'de> for StrategyVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "priority, weighted, cheapest, fastest, balanced or auto, or one of `weighted`, `fastest` and `balanced` \
+            "priority, weighted, cheapest, fastest, balanced, auto or nearest, or one of `weighted`, `fastest` and `balanced` \
              with options",
         )
     }
@@ -172,6 +174,7 @@ fn without_objectives(model: &str, raw: &RawStrategy) -> Result<Strategy, String
         RawStrategy::Unset | RawStrategy::Name(StrategyName::Priority) => return Ok(Strategy::Priority),
         RawStrategy::Name(StrategyName::Weighted) => return Ok(Strategy::Weighted),
         RawStrategy::Name(StrategyName::Cheapest) => return Ok(Strategy::Cheapest),
+        RawStrategy::Name(StrategyName::Nearest) => return Ok(Strategy::Nearest),
         RawStrategy::Name(StrategyName::Fastest) => return Ok(Strategy::Fastest(SpeedBy::default())),
         RawStrategy::Name(StrategyName::Balanced) => return Ok(Strategy::Balanced(Balance::default())),
         RawStrategy::Name(StrategyName::Auto) => return Err("`auto` goes by `objectives`".to_owned()),

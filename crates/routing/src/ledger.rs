@@ -5,7 +5,7 @@
 
 use crate::objectives::Judges;
 use crate::speed::{Speed, Usual};
-use crate::{Judge, Objectives, Pins, Spending};
+use crate::{Judge, Near, Objectives, Pins, Spending};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,11 +82,17 @@ impl Mean {
 #[derive(Debug, Default)]
 pub struct ModelLedger {
     output: Mean,
+    near: Arc<Near>,
     /// Where its conversations stand. A target is known by its books, which a reload leaves where they are.
     pub pins: Pins<Arc<TargetLedger>>,
 }
 
 impl ModelLedger {
+    /// Which region is the nearest.
+    pub fn near(&self) -> Arc<Near> {
+        Arc::clone(&self.near)
+    }
+
     /// An answer was so many tokens long.
     pub fn observe_output(&self, tokens: u64) {
         self.output.add(tokens);

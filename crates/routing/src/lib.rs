@@ -13,6 +13,7 @@ mod ledger;
 mod machine;
 mod merit;
 mod model;
+mod near;
 mod needs;
 mod objectives;
 mod pins;
@@ -40,6 +41,7 @@ pub use model::{
     Across, ClassPolicy, Credential, FaultProfile, Group, Hold, Model, ModelSettings, Node, OnFault, ProbeMode, Rescue,
     RescueMode, Step, Strategy, Target, Timeouts,
 };
+pub use near::{Near, Nearness};
 pub use needs::Needs;
 pub use objectives::{Forecast, Judge, Objectives, Outlook, Standing};
 pub use pins::{MOST_PINS, Pin, Pins};

@@ -1,5 +1,6 @@
 //! What speaks for a target besides its place in the list: price, speed, reliability, quality.
 
+use crate::near::Nearness;
 use crate::objectives::Forecast;
 use crate::price::Estimate;
 use crate::{Model, Needs, Target};
@@ -152,6 +153,8 @@ pub enum Score {
         /// The weighted mean of the four.
         total: f64,
     },
+    /// `nearest`: where its region stands.
+    Nearest(Nearness),
     /// `auto`: whether it is predicted to meet the objectives.
     Forecast(Forecast),
 }
@@ -215,6 +218,9 @@ impl Score {
             (Self::Balanced { total: one, .. }, Self::Balanced { total: other, .. }) => {
                 Some(format!("{follower} comes first {}", Self::balanced_reversal(model, one - other, second.1)))
             }
+            (Self::Nearest(one), Self::Nearest(other)) if one.place != other.place => {
+                Some(Nearness::reversal(leader, follower))
+            }
             _ => None,
         }
     }
@@ -251,6 +257,7 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Price { .. } => Ok(()),
+            Self::Nearest(nearness) => write!(f, "{nearness}"),
             Self::Forecast(forecast) => write!(f, "{forecast}"),
             Self::Speed { by, seconds, share } => {
                 write!(f, "first for {:.1} % of requests, ", share * 100.0)?;

@@ -3,7 +3,7 @@
 
 use crate::tier::Tiers;
 use crate::{
-    Balance, Checks, Evaluate, Experiment, Guards, Judge, ModelLedger, ModelRules, Needs, Objectives, Quality,
+    Balance, Checks, Evaluate, Experiment, Guards, Judge, ModelLedger, ModelRules, Near, Needs, Objectives, Quality,
     Sessions, SpeedBy, Split, TargetLedger,
 };
 use canon::{FaultClass, Instant, Secret};
@@ -84,6 +84,8 @@ pub struct Target {
     pub tally: Option<Arc<rules::Tally>>,
     /// Whether it meets the objectives of the model that lists it; `None` = it has none.
     pub judge: Option<Arc<Judge>>,
+    /// Which region is the nearest, where the model that lists it goes by that.
+    pub near: Option<Arc<Near>>,
     /// What its requests are changed by.
     pub patch: Option<Arc<Patch>>,
 }
@@ -118,6 +120,8 @@ pub enum Strategy {
     Balanced(Balance),
     /// By price, among those predicted to meet the objectives.
     Auto(Objectives),
+    /// By region, the nearest first.
+    Nearest,
 }
 
 impl Strategy {
@@ -130,6 +134,7 @@ impl Strategy {
             Self::Fastest(_) => "fastest",
             Self::Balanced(_) => "balanced",
             Self::Auto(_) => "auto",
+            Self::Nearest => "nearest",
         }
     }
 }

@@ -422,7 +422,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
             merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
-            score: target.judge.as_ref().map(|judge| Score::Forecast(judge.forecast(needs.class(), now))),
+            score: outlook(target, needs, now),
             near_limit: !filter::has_room(target, &load, now),
             ticket: Ticket::new(needs.unit, &target.id),
         });
@@ -472,6 +472,12 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         session,
         made: now,
     }
+}
+
+/// What is known of a target before strategies are asked, where its model goes by that.
+fn outlook(target: &Target, needs: &Needs, now: Instant) -> Option<Score> {
+    let forecast = target.judge.as_ref().map(|judge| Score::Forecast(judge.forecast(needs.class(), now)));
+    forecast.or_else(|| Some(Score::Nearest(target.near.as_ref()?.nearness(target.region.as_deref()?))))
 }
 
 /// A fallback has its price beside the primary's, whatever else keeps it out: it must not be waited for either.
@@ -583,11 +589,13 @@ impl fmt::Display for Plan {
             let role = if candidate.is_primary { ", primary" } else { "" };
             let via = self.targets.get(candidate.target).and_then(|target| target.via.as_ref());
             let via = via.map(|model| format!(" of {model}")).unwrap_or_default();
+            let region = self.targets.get(candidate.target).and_then(|target| target.region.as_ref());
+            let region = region.map(|region| format!(" in {region}")).unwrap_or_default();
             let standing = standing_text(&candidate.standing);
             let bound = self.targets.get(candidate.target).and_then(|target| target.bound.as_ref());
             let bound = bound.map(|bound| bound_text(bound, self.made)).unwrap_or_default();
             let id = self.id(candidate.target);
-            write!(f, "  {}. {id}{via} [{standing}{role}{bound}] {}", rank + 1, candidate.estimate)?;
+            write!(f, "  {}. {id}{via}{region} [{standing}{role}{bound}] {}", rank + 1, candidate.estimate)?;
             match candidate.demoted {
                 Some(demotion) => writeln!(f, " demoted: {}", demotion.code())?,
                 None => writeln!(f)?,

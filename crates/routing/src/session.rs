@@ -172,7 +172,7 @@ pub(crate) fn seat(
 fn is_dearer(own: Option<&Placed>, first: Option<&Placed>) -> bool {
     let price = |placed: Option<&Placed>| match placed?.score? {
         Score::Price { price } => price,
-        Score::Speed { .. } | Score::Balanced { .. } | Score::Forecast(_) => None,
+        Score::Speed { .. } | Score::Balanced { .. } | Score::Forecast(_) | Score::Nearest(_) => None,
     };
     price(first).zip(price(own)).is_some_and(|(first, own)| first < own)
 }

@@ -151,6 +151,12 @@ impl Speed {
         })
     }
 
+    /// The logarithm of how much longer than usual an answer took.
+    pub(crate) fn beside_usual(&self, class: Class, took: Duration) -> f64 {
+        let seconds = logarithm(took);
+        seconds - self.usual.of(class).unwrap_or(seconds)
+    }
+
     fn answered(&self, class: Class, took: Duration) {
         let seconds = logarithm(took);
         if let Some(usual) = self.usual.0.get(class.index()) {

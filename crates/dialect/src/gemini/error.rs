@@ -76,6 +76,7 @@ mod tests {
         error.retryable = true;
         error.retry_after = Some(Duration::from_millis(1500));
         error.attempts = vec![AttemptReport {
+            region: None,
             target: "gemini/flash".into(),
             fault: Some(FaultClass::Overloaded),
             status: Some(503),

@@ -319,14 +319,14 @@ impl Machine {
             self.tell_bound(attempt, now);
         }
         self.refund_hedge(hedge_was_paid, now);
-        let is_streamed = self.facts.needs.streamed;
+        let (is_streamed, class) = (self.facts.needs.streamed, self.facts.needs.class());
         if let Some(record) = self.record_mut(attempt)
             && record.first_content.is_none()
         {
             record.first_content = Some(now);
             record.last = now;
             if is_streamed {
-                record.watch.answered(now);
+                record.heard(class, now);
             }
         }
         self.answered(attempt, credential, now);

@@ -1,7 +1,7 @@
 //! What the machine remembers of its attempts, and what it tells of them.
 
 use super::{AttemptId, Machine, Served};
-use crate::speed::Watch;
+use crate::speed::{Class, Watch};
 use crate::spend::Reservation;
 use crate::{Target, Trial, price, split};
 use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
@@ -81,11 +81,22 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Its first token came.
+    pub(super) fn heard(&mut self, class: Class, now: Instant) {
+        self.watch.answered(now);
+        let Some((near, region)) = self.target.near.as_ref().zip(self.target.region.as_deref()) else { return };
+        if !self.rescue {
+            let took = now.saturating_since(self.started);
+            near.heard(region, self.target.ledger.speed.beside_usual(class, took), now);
+        }
+    }
+
     fn report(&self) -> AttemptReport {
         let fault = self.fault.as_ref();
         let ms = |until: Instant| u64::try_from(until.saturating_since(self.started).as_millis()).unwrap_or(u64::MAX);
         AttemptReport {
             target: self.target.id.clone(),
+            region: self.target.region.clone(),
             fault: fault.map(|fault| fault.class),
             status: fault.and_then(|fault| fault.status),
             code: fault.and_then(|fault| fault.code.clone()),

@@ -7,6 +7,7 @@ pub(crate) mod auto;
 mod balanced;
 mod cheapest;
 mod fastest;
+mod nearest;
 mod nested;
 mod priority;
 mod weighted;
@@ -89,6 +90,7 @@ fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) 
             balanced::order(entrants, rng)
         }
         Strategy::Auto(_) => auto::order(entrants, rng),
+        Strategy::Nearest => nearest::order(entrants, rng),
     }
 }
 
@@ -102,9 +104,12 @@ pub(crate) fn goes_by_speed(model: &Model) -> bool {
     }
     fn does(strategy: Strategy) -> bool {
         match strategy {
-            Strategy::Priority | Strategy::Weighted | Strategy::Sticky(_) | Strategy::Cheapest | Strategy::Auto(_) => {
-                false
-            }
+            Strategy::Priority
+            | Strategy::Weighted
+            | Strategy::Sticky(_)
+            | Strategy::Cheapest
+            | Strategy::Auto(_)
+            | Strategy::Nearest => false,
             Strategy::Fastest(_) | Strategy::Balanced(_) => true,
         }
     }

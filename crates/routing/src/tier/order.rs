@@ -112,6 +112,8 @@ fn weighs(model: &Model) -> bool {
     !model.nodes.is_empty()
         || match model.settings.strategy {
             Strategy::Weighted | Strategy::Sticky(_) | Strategy::Fastest(_) => true,
-            Strategy::Priority | Strategy::Cheapest | Strategy::Balanced(_) | Strategy::Auto(_) => false,
+            Strategy::Priority | Strategy::Cheapest | Strategy::Balanced(_) | Strategy::Auto(_) | Strategy::Nearest => {
+                false
+            }
         }
 }

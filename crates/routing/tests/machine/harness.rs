@@ -65,6 +65,7 @@ pub(crate) struct Spec {
     pub(crate) quality: Option<Quality>,
     pub(crate) same_model: Option<&'static str>,
     pub(crate) bound: Option<Concurrency>,
+    pub(crate) region: Option<&'static str>,
 }
 
 impl Default for Spec {
@@ -77,6 +78,7 @@ impl Default for Spec {
             quality: None,
             same_model: None,
             bound: None,
+            region: None,
         }
     }
 }
@@ -131,7 +133,7 @@ impl Pool {
                 facts: spec.facts.clone(),
                 credentials: credentials.collect(),
                 weight: spec.weight,
-                region: None,
+                region: spec.region.map(str::to_owned),
                 why: None,
                 same_model: spec.same_model.map_or_else(|| id.clone(), str::to_owned),
                 health: health.target(&id, &self.breaker),
@@ -143,6 +145,11 @@ impl Pool {
                 ledger: ledger.target(&id),
                 bound: spec.bound.map(|stated| health.bound(&id, stated)),
                 tally: None,
+                near: (self.settings.strategy == Strategy::Nearest).then(|| {
+                    let near = ledger.model("chat").near();
+                    near.compare(&self.targets.iter().filter_map(|spec| spec.region).collect::<Vec<_>>());
+                    near
+                }),
                 judge: match self.settings.strategy {
                     Strategy::Auto(objectives) => Some(ledger.target(&id).judge(objectives)),
                     _ => None,

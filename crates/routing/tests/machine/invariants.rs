@@ -45,6 +45,7 @@ fn any_spec() -> impl Strategy_<Value = Spec> {
             facts: ModelFacts { context_window: window, prices, ..ModelFacts::default() },
             guards,
             quality: None,
+            region: None,
             same_model: same.then_some("same"),
         }
     })

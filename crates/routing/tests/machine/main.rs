@@ -7,6 +7,7 @@ mod guards;
 mod harness;
 mod invariants;
 mod limits;
+mod nearest;
 mod objectives;
 mod plans;
 mod prices;

@@ -10,7 +10,7 @@ use routing::{
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) const ALL: [Strategy; 8] = [
+pub(crate) const ALL: [Strategy; 9] = [
     Strategy::Priority,
     Strategy::Weighted,
     Strategy::Cheapest,
@@ -18,6 +18,7 @@ pub(crate) const ALL: [Strategy; 8] = [
     Strategy::Fastest(SpeedBy::Throughput),
     Strategy::Fastest(SpeedBy::Total),
     Strategy::Balanced(Balance { price: 1, speed: 2, reliability: 1, quality: 1 }),
+    Strategy::Nearest,
     Strategy::Auto(Objectives {
         first_token_p95: Some(Duration::from_secs(2)),
         millitokens_per_second: Some(20_000),
