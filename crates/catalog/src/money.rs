@@ -110,6 +110,11 @@ impl Ratio {
         self.0 as f64 / RATIO_ONE as f64
     }
 
+    /// The ratio in millionths.
+    pub fn millionths(self) -> u64 {
+        self.0
+    }
+
     /// Nothing is allowed but what is free.
     pub fn is_zero(self) -> bool {
         self.0 == 0

@@ -7,6 +7,7 @@ mod error;
 mod feeds;
 mod listed;
 mod load;
+mod mirror;
 mod nearest;
 mod nested;
 mod objectives;

@@ -333,10 +333,12 @@ impl Build<'_> {
             evaluate: self.evaluate(name, raw)?,
             sessions: sessions::sessions(raw.sessions)
                 .map_err(|wrong| self.at(&["models", name, "sessions"], &wrong))?,
+            mirror: None,
         };
         let guards = RawGuards { max_price: raw.max_price, max_price_ratio: raw.max_price_ratio, spend: None };
         let guards = self.guards(&path, guards)?;
         let mut listed = self.listed(snapshot, name, raw, guards)?;
+        settings.mirror = self.mirror(snapshot, name, raw.mirror.as_ref(), &settings.timeouts)?;
         split::check(settings.strategy, &listed).map_err(|message| self.at(&["models", name, "strategy"], &message))?;
         objectives::judge(settings.strategy, &mut listed).map_err(|target| {
             let message =

@@ -3,6 +3,7 @@
 //! The JSON Schema, the reference and the errors come from these types.
 
 use crate::feeds::{RawFeed, RawWebhook};
+use crate::mirror::RawMirror;
 use crate::objectives::RawObjectives;
 use crate::overload::{RawConcurrency, RawOverload, priority_schema};
 use crate::pages::RawStatusPages;
@@ -120,6 +121,8 @@ pub struct RawModel {
     /// Keep conversations at the target that serves them, for their tone and the provider's prompt cache: `on`, or a
     /// mapping with `ttl` and `on_fault`; off by default.
     pub sessions: Option<RawSessions>,
+    /// Copy a share of the requests to another target, whose answers go to nobody: `{ target, share: 5% }`.
+    pub mirror: Option<RawMirror>,
     /// Keep complete answers and give them again for the same question; off by default.
     pub cache: Option<RawCache>,
     /// Which identical requests in flight share one upstream call.

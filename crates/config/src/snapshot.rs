@@ -390,6 +390,25 @@ impl Snapshot {
         !pool.keys.iter().map(|key| &key.id).eq(target.credentials.iter().map(|credential| &credential.id))
     }
 
+    /// A target whose health, limits and accounts are its own, whoever else it serves under the same name.
+    pub(crate) fn apart(&self, target: Target) -> Target {
+        let id = format!("{}#mirror", target.id);
+        let own = |credential: &Credential| {
+            let id = format!("{}#mirror", credential.id);
+            let health = self.health.credential(&id);
+            Credential::new(id, credential.secret.clone(), health, &target.model)
+        };
+        Target {
+            health: self.health.target(&id, &self.breaker),
+            provider_health: self.health.provider(&format!("{}#mirror", target.provider.name)),
+            ledger: self.ledger.target(&id),
+            credentials: target.credentials.iter().map(own).collect(),
+            tally: None,
+            id,
+            ..target
+        }
+    }
+
     pub(crate) fn make_target(&self, provider: &str, model: &str, label: Option<&str>) -> Option<Target> {
         let pool = self.pools.get(provider)?;
         let known = pool.provider.model(model);
@@ -423,7 +442,7 @@ impl Snapshot {
         })
     }
 
-    fn make_model(&self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) -> Model {
+    pub(crate) fn make_model(&self, name: &str, settings: ModelSettings, targets: Vec<Arc<Target>>) -> Model {
         let rules = self.rulebook.as_ref().map(|book| Arc::new(ModelRules::new(book, &targets)));
         Model {
             name: name.to_owned(),

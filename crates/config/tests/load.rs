@@ -408,7 +408,7 @@ fn a_strategy_and_a_quality_that_mean_nothing_are_refused_at_their_line() {
         ("strategy: cheepest", "cheapest"),
         ("strategy: { quickest: {} }", "fastest"),
         ("strategy: { fastest: { by: luck } }", "first_token"),
-        ("strategy: {}", "one of `fastest` and `balanced`"),
+        ("strategy: {}", "one of `weighted`, `fastest` and `balanced`"),
         ("strategy: { balanced: { price: 0, speed: 0, reliability: 0, quality: 0 } }", "nothing counts"),
         ("min_quality: 1.5", "expected 0 to 1"),
         ("min_quality: 0.9", "no target is known to reach 0.9"),

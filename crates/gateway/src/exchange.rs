@@ -8,6 +8,7 @@
 use crate::delayed::{self, Company, IsWaiting};
 use crate::door::Seats;
 use crate::drive::{self, Driven};
+use crate::mirror;
 use crate::pipeline::{Admitted, Planned, wants_trace};
 use crate::queue::{Queue, Waited, Waiter};
 use crate::respond::{self, GatewayBody};
@@ -47,6 +48,8 @@ pub(crate) struct Exchanging {
     pub stale: Option<Key>,
     /// Its places behind the doors it has passed.
     pub seats: Option<Arc<Seats>>,
+    /// What the trace tells of its copy for the mirror.
+    pub mirror: Option<Box<serde_json::Value>>,
 }
 
 impl Exchanging {
@@ -59,6 +62,7 @@ impl Exchanging {
                 Err(error) => return self.turned_away(&error),
             }
         }
+        self.mirror = mirror::copy(&self);
         let rules = self.current.snapshot.reuse(&self.admitted.model.name).clone();
         if rules.when_exhausted.is_empty() {
             let now = if earlier.queued.is_zero() { self.admitted.started } else { self.now() };
@@ -125,6 +129,10 @@ impl Exchanging {
         let mut planned = self.admitted.clone().plan(earlier, now, seed);
         planned.settlement.watch.clone_from(&self.watch);
         planned.settlement.cache = self.cache;
+        let trace = planned.settlement.trace.as_mut().and_then(serde_json::Value::as_object_mut);
+        if let (Some(mirror), Some(trace)) = (&self.mirror, trace) {
+            trace.insert("mirror".to_owned(), (**mirror).clone());
+        }
         planned.settlement.seats.clone_from(&self.seats);
         planned
     }

@@ -25,6 +25,7 @@ mod door;
 mod drive;
 mod exchange;
 mod inquiry;
+mod mirror;
 mod models;
 mod pace;
 mod pipeline;
@@ -52,6 +53,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use upstream::{Endpoint, Transport};
 
+pub use mirror::MirrorCounts;
 pub use respond::GatewayBody;
 pub use signals::ProbeReport;
 pub use witness::{History, Tags};
@@ -81,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) kept: reuse::Kept,
     pub(crate) queues: queue::Queues,
+    pub(crate) mirrors: mirror::Mirrors,
     pub(crate) doors: Arc<door::DoorRegister>,
 }
 
@@ -196,6 +199,7 @@ impl Gateway {
                 drain: Drain::new(),
                 kept,
                 queues: queue::Queues::default(),
+                mirrors: mirror::Mirrors::default(),
                 doors,
             }),
             current: ArcSwap::from_pointee(current),
@@ -217,6 +221,7 @@ impl Gateway {
             drain: self.shared.drain.clone(),
             kept: reuse::Kept::new(&self.snapshot().reuse_limits),
             queues: queue::Queues::default(),
+            mirrors: mirror::Mirrors::default(),
             doors: self.shared.doors.clone(),
         };
         Self { shared: Arc::new(shared), ..self }

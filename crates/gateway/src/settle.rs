@@ -237,6 +237,7 @@ impl Settlement {
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": trace.get("excluded"),
             "incidents": trace.get("incidents"),
+            "mirror": trace.get("mirror"),
             "tier": self.tier.as_deref().map(Told::story),
             "rules": &self.rules,
             "usage": facts.usage,

@@ -82,7 +82,8 @@ pub(crate) async fn explain(options: &Explain) -> Result<(), String> {
     let trials = trials.iter().fold(String::new(), |text, trial| text + &format!("  experiment {trial}\n"));
     let beside = probes(&snapshot, &model, at) + &incidents(&model) + &unread;
     say(&format!(
-        "{plan}{trials}{reversal}{others}{complexity}{}{}{beside}",
+        "{plan}{trials}{}{reversal}{others}{complexity}{}{}{beside}",
+        mirror(&model),
         price_lists(&model, &needs),
         patches(&snapshot, &model)
     ))
@@ -161,6 +162,14 @@ fn price_lists(model: &Model, needs: &Needs) -> String {
         let _ = writeln!(text, "{heading}  {}: {} in{cached}, {} out{source}", target.id, rates.input, rates.output);
     }
     text
+}
+
+/// Where copies of the model's requests go.
+fn mirror(model: &Model) -> String {
+    let Some(mirror) = &model.settings.mirror else { return String::new() };
+    let share = f64::from(mirror.share) / 10_000.0;
+    let target = mirror.callers.id.as_str();
+    format!("  mirror: {share} % of requests are copied to {target}, at most {} at a time\n", mirror.in_flight)
 }
 
 /// What the requests of each target alone are changed by.

@@ -12,6 +12,7 @@ mod labels;
 mod ledger;
 mod machine;
 mod merit;
+mod mirror;
 mod model;
 mod near;
 mod needs;
@@ -37,6 +38,7 @@ pub use machine::{
     Start, TranscriptCursor,
 };
 pub use merit::{Balance, Quality, Score, SpeedBy};
+pub use mirror::Mirror;
 pub use model::{
     Across, ClassPolicy, Credential, FaultProfile, Group, Hold, Model, ModelSettings, Node, OnFault, ProbeMode, Rescue,
     RescueMode, Step, Strategy, Target, Timeouts,

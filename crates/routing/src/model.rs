@@ -3,8 +3,8 @@
 
 use crate::tier::Tiers;
 use crate::{
-    Balance, Checks, Evaluate, Experiment, Guards, Judge, ModelLedger, ModelRules, Near, Needs, Objectives, Quality,
-    Sessions, SpeedBy, Split, TargetLedger,
+    Balance, Checks, Evaluate, Experiment, Guards, Judge, Mirror, ModelLedger, ModelRules, Near, Needs, Objectives,
+    Quality, Sessions, SpeedBy, Split, TargetLedger,
 };
 use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
@@ -320,6 +320,8 @@ pub struct ModelSettings {
     pub sessions: Option<Sessions>,
     /// The part of each known limit of a target, 0–1, that requests leave to each priority above theirs; 0 = nothing.
     pub reserve: f64,
+    /// Where copies of requests go; `None` = nowhere.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl Default for ModelSettings {
@@ -340,6 +342,7 @@ impl Default for ModelSettings {
             evaluate: None,
             sessions: None,
             reserve: 0.0,
+            mirror: None,
         }
     }
 }

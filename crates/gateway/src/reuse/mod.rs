@@ -91,7 +91,7 @@ pub(crate) async fn answer(
     let Some(asking) = asked else {
         let (shared, current) = (shared.clone(), current.clone());
         let (watch, cache, stale, seats) = (None, respond::NONE, None, None);
-        return Exchanging { shared, current, admitted, seed, watch, cache, stale, seats }.run().await;
+        return Exchanging { shared, current, admitted, seed, watch, cache, stale, seats, mirror: None }.run().await;
     };
     let word = asking.word();
     let reusing = Reusing { shared, current, admitted, seed, asking, id };
@@ -395,6 +395,7 @@ impl Reusing<'_> {
             cache: self.asking.word(),
             stale: Some(self.asking.key).filter(|_| self.asking.takes_stale),
             seats: None,
+            mirror: None,
         };
         let purpose = Purpose {
             key: self.asking.key,

@@ -112,11 +112,11 @@ impl Weather {
         };
         let all = targets.join(", ");
         format!(
-            "providers:\n{rows}models:\n  chat:\n    targets: [{all}]\n    timeouts: {{ {limits} }}\n  lonely:\n    \
-             targets: [{}]\n    timeouts: {{ {limits} }}\n  shared:\n    targets: [{all}]\n    timeouts: {{ {limits} \
-             }}\n    cache: {{ ttl: 1s }}\n    coalesce: always\n    when_exhausted: [queue, stale_cache, \
-             error]\n    queue: {{ keep_alive: 1s }}\n",
-            targets[0],
+            "providers:\n{rows}models:\n  chat:\n    targets: [{all}]\n    timeouts: {{ {limits} }}\n    mirror: {{ \
+             target: {}, share: 20%, in_flight: 4 }}\n  lonely:\n    targets: [{}]\n    timeouts: {{ {limits} }}\n  \
+             shared:\n    targets: [{all}]\n    timeouts: {{ {limits} }}\n    cache: {{ ttl: 1s }}\n    coalesce: always\n    \
+             when_exhausted: [queue, stale_cache, error]\n    queue: {{ keep_alive: 1s }}\n",
+            targets[1], targets[0],
         )
     }
 }
