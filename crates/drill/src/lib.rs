@@ -30,7 +30,7 @@ mod verdict;
 mod world;
 
 pub use error::ScenarioError;
-pub use live::{Arrival, Form, Live, Started};
+pub use live::{Answered, Arrival, Form, Live, Started};
 pub use load::Refusal;
 pub use record::{CallKind, Outcome};
 pub use scenario::{NamedText, Over, Scenario};

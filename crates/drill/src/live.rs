@@ -56,6 +56,15 @@ pub struct Started<'a> {
     pub kind: CallKind,
 }
 
+/// How a target answers a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// What comes.
+    pub reply: Reply,
+    /// Headers in which its provider tells its limits.
+    pub headers: Vec<(String, String)>,
+}
+
 /// What is known of a call beyond the record.
 struct Detail {
     replica: usize,
@@ -162,17 +171,30 @@ impl Live {
     }
 
     /// How the target answers a call that reaches it now.
-    pub fn answer(&mut self, call: usize, ask: Ask, now: Instant) -> Option<Reply> {
+    pub fn answer(&mut self, call: usize, ask: Ask, now: Instant) -> Option<Answered> {
         let site = self.record.calls.get(call)?.site;
         let detail = self.details.get_mut(call)?;
         let credential = detail.credential;
         let faults = self.scenario.faults.iter().filter(|fault| fault.is_in_force(site, credential, now));
-        let reply = self.sites.get_mut(site)?.call(credential, ask, faults, now);
+        let place = self.sites.get_mut(site)?;
+        let reply = place.call(credential, ask, faults, now);
+        let is_let_through = matches!(reply, Reply::Speaks(_));
+        let told = if is_let_through { place.tells(credential) } else { [None; 2] };
         detail.is_there = true;
         if let Reply::Refuses { after, error } = &reply {
             detail.limited_until = error.retry_after.map(|hint| now + *after + hint);
         }
-        Some(reply)
+        let provider = self.watched.first().and_then(|watched| watched.targets.get(site)).map(|it| &it.provider);
+        let names = provider.into_iter().flat_map(|provider| &provider.limits);
+        let headers =
+            names.filter_map(|names| Some((names, told.into_iter().flatten().find(|it| it.kind == names.counts)?)));
+        let headers = headers.flat_map(|(names, reading)| {
+            let reset =
+                names.reset.clone().zip(reading.reset).map(|(name, it)| (name, format!("{}ms", it.as_millis())));
+            let counts = [(&names.limit, reading.limit), (&names.remaining, reading.remaining)];
+            counts.map(|(name, count)| (name.clone(), count.to_string())).into_iter().chain(reset)
+        });
+        Some(Answered { reply, headers: headers.collect() })
     }
 
     /// A call is over; no class = it brought a whole answer.
@@ -266,9 +288,6 @@ impl Scenario {
             .into_iter()
             .collect();
         all.extend(self.loads.iter().flat_map(Load::only_virtual));
-        if self.places.iter().any(|place| place.law.tells_limits) {
-            all.push("`tells_limits` of a target".to_owned());
-        }
         all
     }
 

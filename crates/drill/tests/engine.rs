@@ -106,6 +106,16 @@ fn a_limited_credential_is_not_called_before_its_hint() {
 }
 
 #[test]
+fn what_a_provider_tells_of_its_limits_is_heard_before_its_429() {
+    let limited =
+        "  a/m: { first_token: { median: 1s }, tokens_per_second: 50, requests_per_minute: 120, tells_limits: true }\n";
+    let base = BASE.to_owned() + limited;
+    meets(&base, "[]", &["faults(a/m, rate_limited) <= 1%", "attempts(a/m) >= 150", "client_errors = 0"]);
+    let silent = base.replace(", tells_limits: true", "");
+    meets(&silent, "[]", &["faults(a/m, rate_limited) >= 5%", "client_errors = 0"]);
+}
+
+#[test]
 fn an_empty_account_is_known_by_its_providers_code() {
     let timeline = "[{ at: 20s, target: a/m, fault: 429, code: insufficient_quota }]";
     meets(BASE, timeline, &["faults(a/m, quota_exhausted) in 1..3", "faults(rate_limited) = 0"]);

@@ -3,9 +3,9 @@
 //! configuration names.
 
 use super::stage::Stage;
-use ::drill::{Break, ErrorAnswer, Reply, Speech};
+use ::drill::{Answered, Break, ErrorAnswer, Reply, Speech};
 use canon::{DialectName, Fault};
-use http::HeaderMap;
+use http::{HeaderName, HeaderValue};
 use simulator::{
     Answer, Chunks, Conduct, Cut, CutBy, FaultKind, HintForm, Pace, Provider, RetryHint, Server, Simulator,
 };
@@ -48,9 +48,9 @@ pub(crate) fn status_fault(error: &ErrorAnswer) -> Option<FaultKind> {
 }
 
 /// What a simulated provider does to answer so.
-pub(crate) fn conduct(reply: &Reply, streamed: bool) -> Option<Conduct> {
+pub(crate) fn conduct(answered: &Answered, streamed: bool) -> Option<Conduct> {
     let late = |after: &Duration, fault| vec![FaultKind::SlowHeaders { by: *after }, fault];
-    let (faults, speech) = match reply {
+    let (faults, speech) = match &answered.reply {
         Reply::Refuses { after, error } => (late(after, status_fault(error)?), None),
         Reply::Breaks { .. } => (vec![FaultKind::ResetBeforeHeaders], None),
         Reply::Empty { after } => (late(after, FaultKind::EmptyStream), None),
@@ -61,7 +61,11 @@ pub(crate) fn conduct(reply: &Reply, streamed: bool) -> Option<Conduct> {
     let interval = if streamed { speech.gap * BUNDLE } else { speech.gap };
     let pace = Pace { first_token: speech.first, interval, tokens: speech.tokens };
     let answer = Answer::exactly(words(speech.tokens)).in_chunks(Chunks::Bytes((TOKEN * BUNDLE) as usize));
-    Some(Conduct { pace, answer, faults, headers: HeaderMap::new() })
+    let header = |(name, value): &(String, String)| {
+        Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::try_from(value.as_str()).ok()?))
+    };
+    let headers = answered.headers.iter().filter_map(header).collect();
+    Some(Conduct { pace, answer, faults, headers })
 }
 
 fn cut(breaks: Break) -> FaultKind {
@@ -160,9 +164,12 @@ mod tests {
         let gap = Duration::from_millis(20);
         let breaks = Some(Break { after: 15, silent: false });
         let speech = Speech { first: Duration::from_secs(2), gap, tokens: 100, breaks };
-        let streamed = conduct(&Reply::Speaks(speech), true).unwrap();
+        let headers = vec![("x-ratelimit-limit-requests".to_owned(), "9".to_owned())];
+        let answered = Answered { reply: Reply::Speaks(speech), headers };
+        let streamed = conduct(&answered, true).unwrap();
+        assert_eq!(streamed.headers["x-ratelimit-limit-requests"], "9");
         assert_eq!((streamed.pace.interval, streamed.answer.text.unwrap().len()), (gap * 25, 600));
         assert_eq!(streamed.faults, [FaultKind::from(Cut::text(90))]);
-        assert_eq!(conduct(&Reply::Speaks(speech), false).unwrap().pace.interval, gap);
+        assert_eq!(conduct(&answered, false).unwrap().pace.interval, gap);
     }
 }

@@ -5,7 +5,7 @@
 //! stage how to answer.
 
 use super::providers;
-use ::drill::{Ask, CallKind, Live, Reply, Started};
+use ::drill::{Answered, Ask, CallKind, Live, Reply, Started};
 use canon::Instant;
 use history::{ATTEMPT_HEADER, AttemptKind, Event, GatewayEvent, Origin, Record, Recorder, attempt_tag};
 use http::HeaderMap;
@@ -31,7 +31,7 @@ struct Running {
     ask: Ask,
     streamed: bool,
     /// How it is answered, once it is on its way.
-    reply: Option<Reply>,
+    answered: Option<Answered>,
 }
 
 struct Inner {
@@ -75,8 +75,8 @@ impl Stage {
         let mut inner = self.lock();
         let Inner { live, running } = &mut *inner;
         let running = running.get_mut(tag)?;
-        running.reply = live.answer(running.call, running.ask, now);
-        running.reply.clone()
+        running.answered = live.answer(running.call, running.ask, now);
+        running.answered.as_ref().map(|answered| answered.reply.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -105,7 +105,7 @@ impl Stage {
                 let call = live.started(Started { request, replica, target, credential, kind }, now);
                 if let Some(call) = call {
                     let (ask, streamed) = (arrival.ask, arrival.streamed);
-                    running.insert(attempt_tag(id, *attempt), Running { call, ask, streamed, reply: None });
+                    running.insert(attempt_tag(id, *attempt), Running { call, ask, streamed, answered: None });
                 }
             }
             GatewayEvent::AttemptEnded { attempt, fault, .. } => {
@@ -136,7 +136,7 @@ impl Conductor for Stage {
         let tag = head.get(ATTEMPT_HEADER)?.to_str().ok()?;
         let inner = self.lock();
         let running = inner.running.get(tag)?;
-        providers::conduct(running.reply.as_ref()?, running.streamed)
+        providers::conduct(running.answered.as_ref()?, running.streamed)
     }
 }
 

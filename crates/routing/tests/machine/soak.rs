@@ -79,8 +79,16 @@ fn answer(rng: &mut fastrand::Rng, times: f64) -> Outcome {
 
 fn any_fault(rng: &mut fastrand::Rng) -> Fault {
     let hint = rng.bool().then(|| secs(rng.f64() * if rng.u32(0..20) == 0 { 3_600.0 } else { 5.0 }));
-    let code = ["no_join", "prefill", "not_continued"].get(rng.usize(..12)).map(|code| (*code).to_owned());
-    Fault { retry_after: hint, stale_connection: rng.bool(), code, ..fault(class(rng)) }
+    // What a rescue says of itself comes with the class it is told in.
+    let of_rescue = [
+        ("no_join", FaultClass::BadAnswer),
+        ("not_continued", FaultClass::BadAnswer),
+        ("prefill", FaultClass::UnsupportedParameter),
+    ];
+    if let Some((code, class)) = of_rescue.get(rng.usize(..12)) {
+        return Fault { code: Some((*code).to_owned()), ..fault(*class) };
+    }
+    Fault { retry_after: hint, stale_connection: rng.bool(), ..fault(class(rng)) }
 }
 
 fn outcome(weather: Weather, rng: &mut fastrand::Rng) -> Outcome {
