@@ -58,7 +58,6 @@ fn serve(model: &Arc<Model>, needs: Needs, now: Instant, rng: &mut fastrand::Rng
         started: now,
         deadline: now + Duration::from_secs(60),
         needs,
-        cost: 1.0,
         is_callers_retry: false,
         seed: 1,
         rescue: RescueMode::Error,

@@ -207,7 +207,6 @@ impl Simulation<'_> {
             started: began,
             deadline: limit.map_or(Instant::FAR_FUTURE, |limit| began + limit),
             needs,
-            cost: 1.0,
             is_callers_retry: false,
             seed,
             rescue: model.settings.rescue.mode,

@@ -217,7 +217,6 @@ fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> Excha
         started,
         deadline: deadline(inquiry, model, started),
         needs: inquiry.needs(),
-        cost: 1.0,
         is_callers_retry: inquiry.is_callers_retry(),
         seed,
         rescue: inquiry.rescue().ok().flatten().unwrap_or(model.settings.rescue.mode),

@@ -3,6 +3,7 @@
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 
+use crate::cost::Typical;
 use crate::objectives::Judges;
 use crate::speed::{Speed, Usual};
 use crate::{Judge, Near, Objectives, Pins, Spending};
@@ -58,21 +59,26 @@ fn get_or<T>(map: &Mutex<HashMap<String, Arc<T>>>, id: &str, fresh: impl FnOnce(
 /// A mean of the latest samples, whole numbers alone. Count and mean are one word, so that neither is read without the
 /// other.
 #[derive(Debug, Default)]
-struct Mean(AtomicU64);
+pub(crate) struct Mean(AtomicU64);
 
 impl Mean {
     fn add(&self, sample: u64) {
+        self.add_over(sample, SAMPLES);
+    }
+
+    /// With this many samples it is an even mean; from then on the latest has this part of it. At most 255.
+    pub(crate) fn add_over(&self, sample: u64, samples: u64) {
         let sample = sample.saturating_mul(SCALE).min(u64::MAX >> COUNT_BITS);
         let next = |word: u64| {
             let (mean, count) = (word >> COUNT_BITS, word & ((1 << COUNT_BITS) - 1));
-            let count = (count + 1).min(SAMPLES);
+            let count = (count + 1).min(samples);
             let mean = if sample >= mean { mean + (sample - mean) / count } else { mean - (mean - sample) / count };
             Some(mean << COUNT_BITS | count)
         };
         let _changed = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    fn get(&self) -> Option<u64> {
+    pub(crate) fn get(&self) -> Option<u64> {
         let word = self.0.load(Ordering::Relaxed);
         (word & ((1 << COUNT_BITS) - 1) >= KNOWN).then_some((word >> COUNT_BITS) / SCALE)
     }
@@ -83,6 +89,8 @@ impl Mean {
 pub struct ModelLedger {
     output: Mean,
     near: Arc<Near>,
+    /// What its requests cost.
+    pub(crate) typical: Typical,
     /// Where its conversations stand. A target is known by its books, which a reload leaves where they are.
     pub pins: Pins<Arc<TargetLedger>>,
 }

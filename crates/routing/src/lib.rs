@@ -6,6 +6,7 @@
 //!
 //! Pure: no sockets, no clock; `now` is an argument and randomness comes from an injected seed.
 
+mod cost;
 mod filter;
 mod guard;
 mod labels;

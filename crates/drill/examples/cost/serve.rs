@@ -132,7 +132,6 @@ impl Run {
             started: request.at,
             deadline: Instant::FAR_FUTURE,
             needs,
-            cost: 1.0,
             is_callers_retry: false,
             seed: self.rng.u64(..),
             rescue: RescueMode::Error,

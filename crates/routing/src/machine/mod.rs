@@ -32,7 +32,7 @@ pub use types::{
     TranscriptCursor,
 };
 
-use crate::{Model, Needs, Plan, Stickiness, session};
+use crate::{Model, Needs, Plan, Stickiness, cost, session};
 use canon::{Fault, FaultClass, Instant, Origin, Phase};
 use health::{Lesson, lesson};
 use record::{Record, Running, Track};
@@ -70,6 +70,8 @@ pub struct Machine {
     model: Arc<Model>,
     plan: Plan,
     facts: ExchangeFacts,
+    /// What the request costs, in typical requests of the model: what trying again is charged.
+    cost: f64,
     rng: fastrand::Rng,
     tracks: Vec<Track>,
     running: Vec<Running>,
@@ -96,6 +98,7 @@ impl Machine {
         Self {
             tracks: plan.candidates.iter().map(|candidate| Track::new(candidate.target)).collect(),
             rng: fastrand::Rng::with_seed(facts.seed),
+            cost: cost::relative(&model, &plan),
             model,
             plan,
             facts,
@@ -220,7 +223,7 @@ impl Machine {
             && !was_probe
             && !self.work_is_spent()
             && now + pause < self.facts.deadline
-            && self.model.budget.try_charge(self.facts.cost, now)
+            && self.model.budget.try_charge(self.cost, now)
         {
             let credential = self.tracks.get(track).and_then(|it| it.tried_credentials.last().copied());
             return self.once_more(track, credential, now + pause, now);
@@ -251,7 +254,7 @@ impl Machine {
         if spent || hint > max_wait || until >= self.facts.deadline {
             return None;
         }
-        if !self.model.budget.try_charge(self.facts.cost, now) {
+        if !self.model.budget.try_charge(self.cost, now) {
             return None;
         }
         self.once_more(track, None, until, now)
@@ -496,7 +499,7 @@ impl Machine {
 
     fn refund_hedge(&self, was_paid: bool, now: Instant) {
         if was_paid {
-            self.model.budget.refund(self.facts.cost, now);
+            self.model.budget.refund(self.cost, now);
         }
     }
 

@@ -123,7 +123,7 @@ impl Machine {
             Charge::Paid => true,
             Charge::UnlessHealthy => self.records.is_empty() || standing.is_healthy(),
         };
-        if !free && !self.model.budget.try_charge(self.facts.cost, now) {
+        if !free && !self.model.budget.try_charge(self.cost, now) {
             permit.cancelled();
             return Err(NotStarted::Passed);
         }
@@ -131,10 +131,10 @@ impl Machine {
         let is_probe = permit.is_probe();
         let wants_hedge = is_probe && !order.is_hedge && self.model.settings.probe == ProbeMode::Live;
         let hedge_paid = wants_hedge && self.healthy_peer(Some(order.track), now).is_some();
-        if hedge_paid && !self.model.budget.try_charge(self.facts.cost, now) {
+        if hedge_paid && !self.model.budget.try_charge(self.cost, now) {
             permit.cancelled();
             if !free {
-                self.model.budget.refund(self.facts.cost, now);
+                self.model.budget.refund(self.cost, now);
             }
             return Err(NotStarted::Passed);
         }
@@ -143,7 +143,7 @@ impl Machine {
             permit.awaits_first_token(self.facts.needs.estimated_tokens);
         }
         if self.records.is_empty() && !self.facts.is_callers_retry {
-            self.model.budget.deposit(self.facts.cost, now);
+            self.model.budget.deposit(self.cost, now);
         }
         let attempt = AttemptId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
         if let Some(track) = self.tracks.get_mut(order.track) {
@@ -239,7 +239,7 @@ impl Machine {
             .filter_map(|(index, track)| Some((index, track.limited_until?)))
             .filter(|(_, until)| *until <= latest && *until < self.facts.deadline)
             .min_by_key(|(_, until)| *until)?;
-        if self.work_is_spent() || !(self.records.is_empty() || self.model.budget.try_charge(self.facts.cost, now)) {
+        if self.work_is_spent() || !(self.records.is_empty() || self.model.budget.try_charge(self.cost, now)) {
             return None;
         }
         if let Some(track) = self.tracks.get_mut(track) {

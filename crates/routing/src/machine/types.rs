@@ -18,8 +18,6 @@ pub struct ExchangeFacts {
     pub deadline: Instant,
     /// What the request needs; `streamed` says that the first content commits.
     pub needs: Needs,
-    /// Expected cost, in units of the model's average request. One while costs are not estimated.
-    pub cost: f64,
     /// The caller's SDK says that this is its own retry: it deposits nothing in the retry budget.
     pub is_callers_retry: bool,
     /// Seed of the jitter.

@@ -393,7 +393,6 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     started: exchange.started,
                     deadline: exchange.deadline,
                     needs: exchange.needs,
-                    cost: 1.0,
                     is_callers_retry: false,
                     seed: self.rng.u64(..),
                     rescue: self.model.settings.rescue.mode,

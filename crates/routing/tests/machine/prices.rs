@@ -1,7 +1,7 @@
 //! What a request is expected to cost, and what answers teach.
 
-use crate::harness::{Pool, Spec, at};
-use canon::Usage;
+use crate::harness::{Pool, Spec, at, fault};
+use canon::{FaultClass, Usage};
 use catalog::{ModelFacts, Moment, Usd};
 use routing::{Action, AttemptId, Event, ExchangeFacts, Machine, Model, Needs, RescueMode, estimate, plan};
 use std::sync::Arc;
@@ -18,7 +18,6 @@ pub(crate) fn served(model: &Arc<Model>, needs: Needs) -> Machine {
         started: at(0.0),
         deadline: at(60.0),
         needs,
-        cost: 1.0,
         is_callers_retry: false,
         seed: 1,
         rescue: RescueMode::Error,
@@ -90,4 +89,32 @@ fn a_complete_answer_teaches_length_and_cache() {
     assert_eq!(model.ledger.usual_output(), Some(40));
     assert_eq!(model.targets[0].ledger.usually_cached(100), 50);
     assert_eq!(machine.cost(&Usage { cached_input_tokens: None, ..usage }), usd("0.0005"));
+}
+
+#[test]
+fn trying_again_is_charged_what_the_request_costs_beside_a_typical_one() {
+    let needs = |tokens| Needs { estimated_tokens: tokens, max_output_tokens: Some(0), ..Needs::default() };
+    for prices in [Some(r#"{ "input": 1, "output": 10 }"#), None] {
+        for (tokens, expected) in [(1_000, 1.0), (5_000, 5.0), (200_000, 10.0), (1, 0.1)] {
+            let model = Pool::with(vec![prices.map_or_else(Spec::default, priced)]).build();
+            (0..20).for_each(|_| drop(served(&model, needs(1_000))));
+            let plan = plan(&model, &needs(tokens), at(1.0), &mut fastrand::Rng::with_seed(1));
+            let facts = ExchangeFacts {
+                started: at(1.0),
+                deadline: at(60.0),
+                needs: needs(tokens),
+                is_callers_retry: false,
+                seed: 1,
+                rescue: RescueMode::Error,
+            };
+            let mut machine = Machine::new(Arc::clone(&model), plan, facts);
+            assert!(matches!(machine.next(Event::Begin, at(1.0)), Action::Try(_)));
+            let before = model.budget.balance(at(1.0));
+            let failed = Event::Failed { attempt: AttemptId(0), fault: fault(FaultClass::ServerError), altered: false };
+            let again = machine.next(failed, at(1.0));
+            assert!(matches!(again, Action::Wait { .. } | Action::Try(_)), "{again:?}");
+            let charged = before - model.budget.balance(at(1.0));
+            assert!((charged - expected).abs() < 1e-6, "{charged} for {tokens}");
+        }
+    }
 }
