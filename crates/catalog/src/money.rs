@@ -44,6 +44,7 @@ impl Usd {
     }
 
     /// The amount in picodollars.
+    #[inline]
     pub fn pico(self) -> u64 {
         self.0
     }
@@ -55,12 +56,14 @@ impl Usd {
 
     /// The sum.
     #[must_use]
+    #[inline]
     pub fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
     /// What is left of it; nothing when `other` is more.
     #[must_use]
+    #[inline]
     pub fn minus(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
@@ -84,6 +87,7 @@ impl Rate {
     }
 
     /// What that many tokens cost.
+    #[inline]
     pub fn of(self, tokens: u64) -> Usd {
         Usd(self.0.saturating_mul(tokens))
     }
@@ -101,6 +105,7 @@ impl Ratio {
     }
 
     /// Whether `price` is at most this much of `base`.
+    #[inline]
     pub fn allows(self, price: Usd, base: Usd) -> bool {
         u128::from(price.0) * u128::from(RATIO_ONE) <= u128::from(base.0) * u128::from(self.0)
     }

@@ -193,6 +193,7 @@ impl PriceChange {
 
 impl Prices {
     /// The prices of a request of so many prompt tokens. Without a moment those that hold at any hour.
+    #[inline]
     pub fn at(&self, moment: Option<Moment>, prompt_tokens: u64) -> Rates {
         let listed = Rates {
             input: self.input,
