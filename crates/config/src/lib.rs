@@ -23,6 +23,7 @@ mod rulebook;
 mod sessions;
 mod snapshot;
 mod split;
+mod spot;
 mod strategy;
 mod tiers;
 mod units;
@@ -33,6 +34,7 @@ pub use load::{DEFAULT_LISTEN, Environment, Loader};
 pub use raw::Raw;
 pub use reuse::{Coalesce, QueueRules, Reuse, ReuseLimits, WhenExhausted};
 pub use snapshot::{CallerKey, Injection, Limits, Snapshot, UnknownModel};
+pub use spot::PriceFeed;
 pub use units::Span;
 
 /// The JSON Schema of the configuration file, for editors.

@@ -19,6 +19,7 @@ use crate::rulebook::{self, Checked};
 use crate::sessions;
 use crate::snapshot::{CallerKey, Injection, Limits, Parts, Pool, Snapshot};
 use crate::split;
+use crate::spot;
 use crate::strategy::{self, RawQuality};
 use crate::tiers;
 use canon::{FaultClass, Secret};
@@ -136,6 +137,10 @@ impl Build<'_> {
             pools,
         };
         let mut snapshot = Snapshot::new(parts);
+        if let Some(raw) = &raw.price_feed {
+            let feed = spot::price_feed(raw, self.expand(&raw.from)?);
+            snapshot.price_feed = Some(feed.map_err(|(key, message)| self.at(&["price_feed", key], &message))?);
+        }
         self.feeds(&mut snapshot, &raw.incident_feeds, raw.incident_webhook.as_ref())?;
         snapshot.watch(rules.set.watched());
         for name in self.order_of_models(&snapshot, &raw.models)? {

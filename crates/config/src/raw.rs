@@ -14,6 +14,7 @@ use crate::quality::{RawChecks, RawEvaluate};
 use crate::reuse::{RawCache, RawCacheStore, RawCoalesce, RawIdempotency, RawQueue, RawWhenExhausted};
 use crate::rulebook::RawRule;
 use crate::sessions::RawSessions;
+use crate::spot::RawPriceFeed;
 use crate::strategy::{RawQuality, RawStrategy};
 use crate::tiers::RawTier;
 use crate::units::{Size, Span};
@@ -56,6 +57,8 @@ pub struct Raw {
     pub incident_feeds: Vec<RawFeed>,
     /// Take incidents at `POST /mainstay/incidents` from whoever knows the secret; off by default.
     pub incident_webhook: Option<RawWebhook>,
+    /// Prices that are read now and then: spot prices. See docs/SIGNALS.md.
+    pub price_feed: Option<RawPriceFeed>,
     /// Where cached answers are kept; which models cache is said at each.
     pub cache: RawCacheStore,
     /// Which identical requests in flight share one upstream call, for every model that states nothing of its own; off

@@ -3,15 +3,16 @@
 use crate::feeds::{IncidentFeed, IncidentWebhook};
 use crate::probes;
 use crate::reuse::{Reuse, ReuseLimits, WhenExhausted};
+use crate::spot::PriceFeed;
 use canon::{Priority, Secret};
-use catalog::{Provider, StatusPage};
+use catalog::{ModelFacts, Provider, StatusPage};
 use dialect::profile::Profile;
 use health::{BreakerSettings, CredentialHealth, DoorSettings, Health, ProviderHealth};
 use routing::{
     Credential, Guards, Ledger, Model, ModelLedger, ModelRules, ModelSettings, Node, Overrides, Rulebook, Target,
 };
 use rules::{RuleSet, Tally};
-use signals::Probing;
+use signals::{PriceSheet, Probing};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use std::time::Duration;
 const MOST_DIRECT: usize = 1024;
 
 /// A configuration in force.
+#[derive(Clone)]
 pub struct Snapshot {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub injections: BTreeMap<String, Injection>,
     /// Lists of incidents that are read now and then.
     pub incident_feeds: Vec<IncidentFeed>,
+    /// Prices that are read now and then.
+    pub price_feed: Option<PriceFeed>,
     /// Incidents that are told; `None` = nobody may.
     pub incident_webhook: Option<IncidentWebhook>,
     /// Bounds of what is kept to be used again.
@@ -50,17 +54,29 @@ pub struct Snapshot {
     reuse: BTreeMap<String, Arc<Reuse>>,
     direct_reuse: Arc<Reuse>,
     models: BTreeMap<String, Arc<Model>>,
-    pools: BTreeMap<String, Pool>,
+    pools: Arc<BTreeMap<String, Pool>>,
     health: Arc<Health>,
     ledger: Arc<Ledger>,
     breaker: BreakerSettings,
     probes: Vec<Probing>,
     pages_every: Option<Duration>,
     direct_settings: ModelSettings,
-    direct: Mutex<BTreeMap<String, Arc<Model>>>,
+    direct: Direct,
+    /// Prices that were told, by target.
+    sheet: PriceSheet,
     rulebook: Option<Arc<Rulebook>>,
     /// Of the targets that rules read, by id.
     tallies: BTreeMap<String, Arc<Tally>>,
+}
+
+/// The `provider/model` names that were asked for. A copy of a configuration resolves them anew.
+#[derive(Default)]
+struct Direct(Mutex<BTreeMap<String, Arc<Model>>>);
+
+impl Clone for Direct {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// What a snapshot is made of, models aside.
@@ -226,6 +242,8 @@ impl Snapshot {
             drain_accept: parts.drain_accept,
             injections: BTreeMap::new(),
             incident_feeds: Vec::new(),
+            price_feed: None,
+            sheet: PriceSheet::new(),
             incident_webhook: None,
             reuse_limits: parts.reuse_limits,
             door: parts.door,
@@ -233,14 +251,14 @@ impl Snapshot {
             reuse: BTreeMap::new(),
             direct_reuse: Arc::new(parts.direct_reuse),
             models: BTreeMap::new(),
-            pools: parts.pools,
+            pools: Arc::new(parts.pools),
             health: parts.health,
             ledger: parts.ledger,
             breaker: parts.breaker,
             probes: parts.probes,
             pages_every: parts.pages_every,
             direct_settings: parts.direct,
-            direct: Mutex::default(),
+            direct: Direct::default(),
             rulebook: None,
             tallies: BTreeMap::new(),
         }
@@ -274,6 +292,39 @@ impl Snapshot {
         if let (Some(book), Some(old)) = (&self.rulebook, &old.rulebook) {
             book.take_over(old);
         }
+    }
+
+    /// The same configuration with these prices in place of what it says of their targets. What is known of targets is
+    /// shared with it.
+    #[must_use]
+    pub fn priced(&self, sheet: PriceSheet) -> Self {
+        let mut priced = Self { sheet, ..self.clone() };
+        let repriced = |target: &Arc<Target>| match priced.sheet.get(&target.id) {
+            None => target.clone(),
+            Some(prices) => {
+                let facts = ModelFacts { prices: Some(prices.clone()), ..target.facts.clone() };
+                Arc::new(Target { facts, ..Target::clone(target) })
+            }
+        };
+        let targets = |model: &Model| model.targets.iter().map(repriced).collect::<Vec<_>>();
+        let models: BTreeMap<String, Arc<Model>> = self
+            .models
+            .iter()
+            .map(|(name, model)| {
+                (name.clone(), Arc::new(Model { targets: targets(model).into(), ..Model::clone(model) }))
+            })
+            .collect();
+        let book = self.rulebook.as_ref().map(|book| Arc::new(book.with_targets(repriced)));
+        let ruled = |model: Arc<Model>| match &book {
+            None => model,
+            Some(book) => {
+                let rules = Some(Arc::new(ModelRules::new(book, &model.targets)));
+                Arc::new(Model { rules, ..Model::clone(&model) })
+            }
+        };
+        priced.models = models.into_iter().map(|(name, model)| (name, ruled(model))).collect();
+        priced.rulebook = book;
+        priced
     }
 
     /// The logical models, by name.
@@ -326,7 +377,7 @@ impl Snapshot {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());
         }
-        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut direct = self.direct.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(model) = direct.get(name) {
             return Ok(model.clone());
         }
@@ -416,6 +467,8 @@ impl Snapshot {
             Some(label) => format!("{provider}/{model}#{label}"),
             None => format!("{provider}/{model}"),
         };
+        let prices = self.sheet.get(&id).cloned().or(known.facts.prices);
+        let facts = ModelFacts { prices, ..known.facts };
         Some(Target {
             health: self.health.target(&id, &self.breaker),
             quality: None,
@@ -431,7 +484,7 @@ impl Snapshot {
             provider: pool.provider.clone(),
             model: model.to_owned(),
             profile: Arc::<Profile>::new(known.profile),
-            facts: known.facts,
+            facts,
             credentials: credentials(&pool.keys, model),
             weight: 1,
             region: None,

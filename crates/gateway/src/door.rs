@@ -32,6 +32,7 @@ impl DoorRegister {
 }
 
 /// The doors of a configuration.
+#[derive(Clone)]
 pub(crate) struct Doors {
     whole: Option<Arc<GatewayDoor>>,
     models: HashMap<String, Arc<GatewayDoor>>,

@@ -49,13 +49,13 @@ use config::Snapshot;
 use drain::Drain;
 use memory::ByteBudget;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use upstream::{Endpoint, Transport};
 
 pub use mirror::MirrorCounts;
 pub use respond::GatewayBody;
-pub use signals::ProbeReport;
+pub use signals::{PriceFeedReport, ProbeReport};
 pub use witness::{History, Tags};
 
 /// Transcripts may take this part of the byte budget, so that they never keep requests out.
@@ -68,6 +68,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
     readers: readers::Readers,
     signals: signals::Signals,
+    /// The prices that are told; held while another configuration is put in force.
+    fed: Mutex<signals::Fed>,
     /// Kept where somebody is to check what happened; off by default.
     history: Option<History>,
     /// Seeds every random choice of an exchange; counted up, so that a run is repeatable from its first seed.
@@ -88,6 +90,7 @@ pub(crate) struct Shared {
 }
 
 /// The configuration in force, with what is derived from it once.
+#[derive(Clone)]
 pub(crate) struct Current {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Where each provider listens, by name.
@@ -98,7 +101,7 @@ pub(crate) struct Current {
     /// What requests pass before they are planned.
     pub(crate) doors: door::Doors,
     /// What is read beside the traffic.
-    polls: Vec<Arc<signals::Poll>>,
+    polls: Arc<[Arc<signals::Poll>]>,
 }
 
 impl Current {
@@ -110,7 +113,7 @@ impl Current {
         let endpoints = endpoints(&snapshot)?;
         let injectors = injectors(&snapshot, &transport)?;
         let doors = door::Doors::of(&snapshot, register);
-        let polls = signals::polls(&snapshot)?;
+        let polls = signals::polls(&snapshot)?.into();
         Ok(Self { snapshot, endpoints, injectors, transport, doors, polls })
     }
 
@@ -187,6 +190,7 @@ impl Gateway {
     /// # Errors
     /// Names the provider whose base URL cannot be used.
     pub fn new(snapshot: Arc<Snapshot>, transport: Arc<dyn Transport>, seed: u64) -> Result<Self, String> {
+        let base = snapshot.clone();
         let budget = ByteBudget::new(memory::default_limit());
         let doors = Arc::<door::DoorRegister>::default();
         let kept = reuse::Kept::new(&snapshot.reuse_limits);
@@ -206,6 +210,7 @@ impl Gateway {
             transport,
             readers: readers::Readers::default(),
             signals: signals::Signals::new(seed),
+            fed: Mutex::new(signals::Fed::over(base)),
             history: None,
             seed: AtomicU64::new(seed),
         })
@@ -237,6 +242,10 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
+        let mut fed = self.fed.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be put in force must leave the prices as they are.
+        Current::new(snapshot.clone(), self.transport.clone(), &self.shared.doors)?;
+        let snapshot = fed.rebase(snapshot);
         let new = Arc::new(Current::new(snapshot, self.transport.clone(), &self.shared.doors)?);
         self.shared.kept.configure(&new.snapshot.reuse_limits);
         new.snapshot.take_over(&self.snapshot());

@@ -92,7 +92,7 @@ pub(crate) struct Explain {
     /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
     #[arg(long, value_name = "MOMENT")]
     pub(crate) at: Option<String>,
-    /// Read what the configuration has read beside the traffic (status pages) once before planning.
+    /// Read what the configuration has read beside the traffic (status pages, incident and price feeds) once before planning.
     #[arg(long)]
     pub(crate) signals: bool,
 }

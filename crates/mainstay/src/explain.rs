@@ -99,7 +99,23 @@ async fn loaded(source: &Source, with_signals: bool) -> Result<(Arc<Snapshot>, S
     gateway.read_signals().await;
     let unread = gateway.unread_signals();
     let text = if unread.is_empty() { String::new() } else { format!("unread\n  {}\n", unread.join("\n  ")) };
-    Ok((gateway.snapshot(), text))
+    Ok((gateway.snapshot(), text + &price_feed(&gateway)))
+}
+
+/// What the price feed told.
+fn price_feed(gateway: &Gateway) -> String {
+    if gateway.snapshot().price_feed.is_none() {
+        return String::new();
+    }
+    let told = gateway.price_feed();
+    let mut text = format!(
+        "price feed: {} prices in force, {} of targets that no model lists, {} that are none\n",
+        told.in_force, told.unknown, told.malformed
+    );
+    for refused in told.refused {
+        let _ = writeln!(text, "  refused: {refused}");
+    }
+    text
 }
 
 /// What is reported of the model's targets.

@@ -48,7 +48,7 @@ impl Overrides {
 /// The rules of a configuration with the targets they read.
 #[derive(Debug)]
 pub struct Rulebook {
-    set: RuleSet,
+    set: Arc<RuleSet>,
     /// In the order of [`RuleSet::watched`].
     watched: Vec<Arc<Target>>,
     /// By rule.
@@ -67,7 +67,17 @@ impl Rulebook {
         for (target, window) in set.spends() {
             watched.get(*target)?.ledger.spending.watch(*window);
         }
-        Some(Self { set, watched, overrides })
+        Some(Self { set: Arc::new(set), watched, overrides })
+    }
+
+    /// The same rules, with what they remember, over targets that have changed.
+    #[must_use]
+    pub fn with_targets(&self, changed: impl Fn(&Arc<Target>) -> Arc<Target>) -> Self {
+        Self {
+            set: Arc::clone(&self.set),
+            watched: self.watched.iter().map(changed).collect(),
+            overrides: self.overrides.clone(),
+        }
     }
 
     /// Goes on with what the rules of the configuration before knew.

@@ -11,6 +11,7 @@ mod agenda;
 mod feed;
 mod incident;
 mod page;
+mod prices;
 mod probing;
 mod when;
 
@@ -18,4 +19,5 @@ pub use agenda::{Agenda, Next};
 pub use feed::{Now, Report, read_items, read_reports};
 pub use incident::{About, Book, Changes, Concern, Incident, MOST_INCIDENTS};
 pub use page::read_page;
+pub use prices::{PriceSheet, Told, TooFar, may_follow, read_prices};
 pub use probing::{ProbeCall, Probing, Seen};

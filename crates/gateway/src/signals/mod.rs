@@ -1,14 +1,17 @@
-//! What is asked beside the traffic: probes of targets, status pages, feeds of incidents; and incidents that are told.
+//! What is asked beside the traffic: probes of targets, status pages, feeds of incidents and prices; and incidents that are told.
 //!
 //! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few jobs
 //! are under way at once, each within a time limit; no request ever waits for one.
 
 mod fetch;
 mod poll;
+mod price_feed;
 mod probe;
 mod under_way;
 mod webhook;
 
+pub(crate) use price_feed::Fed;
+pub use price_feed::PriceFeedReport;
 pub use probe::ProbeReport;
 
 use crate::{Current, Gateway};
@@ -108,7 +111,11 @@ impl Gateway {
                 over = under_way.next() => agenda.done(&over.job, over.next, self.clock().now()),
                 () = tokio::time::sleep_until(self.clock().runtime(due.unwrap_or(now))), if due.is_some() => {}
                 () = self.signals.changed.notified() => {
-                    wanted = Wanted::of(self.current.load_full());
+                    let before = std::mem::replace(&mut wanted, Wanted::of(self.current.load_full()));
+                    if Arc::ptr_eq(&before.current.polls, &wanted.current.polls) {
+                        // Prices alone are others: what is read is the same.
+                        continue;
+                    }
                     let now = self.clock().now();
                     agenda.keep(&wanted.jobs, now);
                     let snapshot = &wanted.current.snapshot;

@@ -1,6 +1,6 @@
 //! What is read now and then, and what follows from it.
 
-use super::fetch::{Address, Fetched, Validators, fetch};
+use super::fetch::{Address, Fetched, LONGEST, Validators, fetch};
 use super::under_way::Asking;
 use super::webhook::SOURCE;
 use super::{LIMIT, Signals, lock};
@@ -8,8 +8,9 @@ use crate::{Current, Gateway, clock};
 use ::signals::{About, Changes, Incident, Next, Now, read_items, read_page, read_reports};
 use canon::Instant;
 use catalog::StatusPage;
-use config::{FeedFormat, IncidentFeed, Snapshot};
+use config::{FeedFormat, IncidentFeed, PriceFeed, Snapshot};
 use health::Suspicion;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,17 @@ pub(crate) struct Poll {
     /// What it is called in logs; no two have the same.
     pub(super) name: Arc<str>,
     every: Duration,
-    address: Address,
+    from: From,
     kind: Kind,
+}
+
+/// Where it is read.
+#[derive(Debug)]
+enum From {
+    /// At an address.
+    Address(Address),
+    /// In a file.
+    File(String),
 }
 
 #[derive(Debug)]
@@ -32,6 +42,8 @@ enum Kind {
     Page { provider: String, page: StatusPage },
     /// A list of incidents.
     Feed(IncidentFeed),
+    /// Prices.
+    Prices(PriceFeed),
 }
 
 /// How reading a document went so far.
@@ -51,22 +63,33 @@ pub(crate) fn polls(snapshot: &Snapshot) -> Result<Vec<Arc<Poll>>, String> {
         let address = Address::parse(&page.url)
             .map_err(|error| format!("providers.{}.status_page.url: {error}", provider.name))?;
         let kind = Kind::Page { provider: provider.name.clone(), page: page.clone() };
-        Ok(Arc::new(Poll { name: format!("status page of {}", provider.name).into(), every, address, kind }))
+        let name = format!("status page of {}", provider.name).into();
+        Ok(Arc::new(Poll { name, every, from: From::Address(address), kind }))
     };
     let feed = |(i, feed): (usize, &IncidentFeed)| {
         let address = Address::parse(&feed.url).map_err(|error| format!("incident_feeds.{i}.url: {error}"))?;
         let name = format!("incident feed {} ({})", i + 1, address.host()).into();
-        Ok(Arc::new(Poll { name, every: feed.every, address, kind: Kind::Feed(feed.clone()) }))
+        let from = From::Address(address);
+        Ok(Arc::new(Poll { name, every: feed.every, from, kind: Kind::Feed(feed.clone()) }))
     };
     let feeds = snapshot.incident_feeds.iter().enumerate().map(feed);
-    snapshot.status_pages().map(page).chain(feeds).collect()
+    let prices = snapshot.price_feed.iter().map(|feed| {
+        let from = if feed.from.contains("://") {
+            From::Address(Address::parse(&feed.from).map_err(|error| format!("price_feed.from: {error}"))?)
+        } else {
+            From::File(feed.from.clone())
+        };
+        let kind = Kind::Prices(feed.clone());
+        Ok(Arc::new(Poll { name: "price feed".into(), every: feed.every, from, kind }))
+    });
+    snapshot.status_pages().map(page).chain(feeds).chain(prices).collect()
 }
 
 impl Gateway {
     /// Reads everything once that the configuration has read now and then, as far as it can be read.
     pub async fn read_signals(&self) {
         let current = self.current.load_full();
-        for poll in &current.polls {
+        for poll in current.polls.iter() {
             self.read(poll.clone(), current.clone()).await;
         }
     }
@@ -84,7 +107,10 @@ impl Gateway {
     pub(super) fn read(&self, poll: Arc<Poll>, current: Arc<Current>) -> Asking<'_> {
         Box::pin(async move {
             let known = lock(&self.signals.polled).entry(poll.name.clone()).or_default().validators.clone();
-            let fetched = fetch(&*self.transport, &poll.address, &known, &self.shared.budget).await;
+            let fetched = match &poll.from {
+                From::Address(address) => fetch(&*self.transport, address, &known, &self.shared.budget).await,
+                From::File(file) => from_file(file.clone()).await,
+            };
             let now = self.clock().now();
             let done = match fetched {
                 Ok(Fetched::Unchanged) => {
@@ -92,7 +118,16 @@ impl Gateway {
                     Ok(known)
                 }
                 Ok(Fetched::Document(document, validators)) => {
-                    self.signals.document(&poll, &document, now).map(|()| validators)
+                    let read = match &poll.kind {
+                        Kind::Prices(feed) => self.take_prices(feed, &document),
+                        Kind::Page { provider, page } => {
+                            read_page(provider, page, &document).map(|read| self.signals.listed(&poll, read, now))
+                        }
+                        Kind::Feed(feed) => {
+                            listed(feed, &document, now).map(|read| self.signals.listed(&poll, read, now))
+                        }
+                    };
+                    read.map(|()| validators)
                 }
                 Err(error) => Err(error),
             };
@@ -113,13 +148,9 @@ impl Signals {
         lock(&self.book).unchanged(&poll.name, poll.believed_until(now));
     }
 
-    fn document(&self, poll: &Poll, document: &[u8], now: Instant) -> Result<(), String> {
-        let incidents = match &poll.kind {
-            Kind::Page { provider, page } => read_page(provider, page, document)?,
-            Kind::Feed(feed) => listed(feed, document, now)?,
-        };
+    /// These incidents go on, says who was read.
+    fn listed(&self, poll: &Poll, incidents: Vec<Incident>, now: Instant) {
         tell(&poll.name, lock(&self.book).told(&poll.name, incidents, poll.believed_until(now)));
-        Ok(())
     }
 
     /// Tells every target what is reported of it.
@@ -173,6 +204,21 @@ impl Signals {
         // The same document may mean something else now.
         polled.values_mut().for_each(|polled| polled.validators = Validators::default());
     }
+}
+
+/// Reads a file, off the runtime's own threads.
+async fn from_file(file: String) -> Result<Fetched, String> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut document = Vec::new();
+        let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+        let read = std::fs::File::open(&file).and_then(|open| open.take(most + 1).read_to_end(&mut document));
+        match read {
+            Err(error) => Err(format!("{file}: {error}")),
+            Ok(length) if length > LONGEST => Err(format!("{file}: it is longer than {} KiB", LONGEST >> 10)),
+            Ok(_) => Ok(Fetched::Document(document.into(), Validators::default())),
+        }
+    });
+    reading.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// The incidents of a feed that go on.

@@ -8,6 +8,7 @@ mod support;
 mod desk;
 mod incidents;
 mod pages;
+mod prices;
 mod probes;
 
 use gateway::Gateway;
