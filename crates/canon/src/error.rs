@@ -31,6 +31,9 @@ pub struct AttemptReport {
     /// It was made to go on with a stream that had broken.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rescue: bool,
+    /// It was started beside another: `hedge`, `race`, or `half_open` for the hedge of a probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<&'static str>,
     /// Whether the provider may bill it although it failed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub may_be_billed: bool,

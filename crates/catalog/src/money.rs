@@ -104,6 +104,11 @@ impl Ratio {
         .map(Self)
     }
 
+    /// A ratio in millionths.
+    pub const fn of_millionths(millionths: u64) -> Self {
+        Self(millionths)
+    }
+
     /// Whether `price` is at most this much of `base`.
     #[inline]
     pub fn allows(self, price: Usd, base: Usd) -> bool {

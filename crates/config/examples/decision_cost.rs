@@ -59,6 +59,7 @@ fn serve(model: &Arc<Model>, needs: Needs, now: Instant, rng: &mut fastrand::Rng
         deadline: now + Duration::from_secs(60),
         needs,
         is_callers_retry: false,
+        may_hedge: true,
         seed: 1,
         rescue: RescueMode::Error,
     };

@@ -5,6 +5,7 @@
 
 mod error;
 mod feeds;
+mod hedging;
 mod listed;
 mod load;
 mod mirror;

@@ -3,6 +3,7 @@
 use crate::error::ConfigError;
 use crate::feeds;
 use crate::feeds::{RawFeed, RawWebhook};
+use crate::hedging;
 use crate::nearest;
 use crate::objectives;
 use crate::overload;
@@ -333,6 +334,9 @@ impl Build<'_> {
                 RawProbe::Off => ProbeMode::Off,
                 RawProbe::Synthetic => ProbeMode::Synthetic,
             },
+            hedging: hedging::hedging(raw.hedge, raw.race)
+                .map_err(|(field, wrong)| self.at(&["models", name, field], &wrong))?
+                .unwrap_or_default(),
             rescue: rescue(raw.rescue),
             checks: quality::checks(raw.checks),
             evaluate: self.evaluate(name, raw)?,
@@ -353,6 +357,9 @@ impl Build<'_> {
         nearest::watch(settings.strategy, &snapshot.model_ledger(name), &mut listed)
             .map_err(|(target, message)| self.at(&["models", name, "targets", &target.to_string()], &message))?;
         self.check_quality(name, raw, &settings, &listed.targets)?;
+        if let Some((field, wrong)) = hedging::nobody_to_hedge_with(&settings, listed.targets.len()) {
+            return Err(self.at(&["models", name, field], wrong));
+        }
         settings.tiers = tiers::tiers(raw, &listed).map_err(|(place, message)| {
             let path: Vec<&str> = path.iter().copied().chain(place.iter().map(String::as_str)).collect();
             self.at(&path, &message)

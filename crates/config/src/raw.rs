@@ -3,6 +3,7 @@
 //! The JSON Schema, the reference and the errors come from these types.
 
 use crate::feeds::{RawFeed, RawWebhook};
+use crate::hedging::RawHedge;
 use crate::mirror::RawMirror;
 use crate::objectives::RawObjectives;
 use crate::overload::{RawConcurrency, RawOverload, priority_schema};
@@ -114,6 +115,11 @@ pub struct RawModel {
     pub max_attempts: Option<u32>,
     /// How a resting target is asked whether it is back.
     pub probe: RawProbe,
+    /// Start a second attempt, elsewhere, when the first token is late: `on`, or a mapping with `after` and `budget`; off by
+    /// default.
+    pub hedge: Option<RawHedge>,
+    /// 2: start two attempts at once, at two targets; whichever answers first serves. Off by default.
+    pub race: Option<u32>,
     /// What to do for a stream that breaks after part of the answer was sent: `resume` (the default), `restart`,
     /// `error`, or a mapping with options.
     pub rescue: Option<RawRescue>,

@@ -1,6 +1,7 @@
 //! `rules:` as they are written, and checked: an error points at the character of the expression that is to blame.
 
 use crate::error::ConfigError;
+use crate::hedging::{self, RawHedge};
 use crate::nested;
 use crate::raw::{Raw, RawRescue, RawTarget, RawTimeouts};
 use crate::units::Span;
@@ -60,6 +61,10 @@ pub struct RawSet {
     pub timeouts: RawTimeouts,
     /// What to do for a stream that breaks.
     pub rescue: Option<RawRescue>,
+    /// Start a second attempt when the first token is late, or not: `on`, `off`, or a mapping.
+    pub hedge: Option<RawHedge>,
+    /// 2: start two attempts at once; 1: no more than one.
+    pub race: Option<u32>,
 }
 
 impl RawNames {
@@ -106,8 +111,14 @@ pub(crate) fn check(origin: &str, source: &str, raw: &Raw) -> Result<Checked, Co
     check_tiers(origin, source, raw)?;
     let written: Vec<Written<'_>> = raw.rules.iter().map(written).collect();
     let set = RuleSet::compile(&written, &known).map_err(|wrong| error(origin, source, &raw.rules, &wrong))?;
-    let overrides = raw.rules.iter().map(|rule| rule.set.as_ref().map(overrides)).collect();
-    Ok(Checked { set, overrides })
+    let mut all = Vec::with_capacity(raw.rules.len());
+    for (number, rule) in raw.rules.iter().enumerate() {
+        let made = rule.set.as_ref().map(overrides).transpose();
+        all.push(made.map_err(|(field, message)| {
+            ConfigError::at(origin, source, &["rules", &number.to_string(), "set", field], &message)
+        })?);
+    }
+    Ok(Checked { set, overrides: all })
 }
 
 /// A tier that no model has can only be a mistake.
@@ -145,10 +156,12 @@ fn written(rule: &RawRule) -> Written<'_> {
     }
 }
 
-fn overrides(set: &RawSet) -> Overrides {
+/// What a `set` means; the error names the field.
+fn overrides(set: &RawSet) -> Result<Overrides, (&'static str, String)> {
     let RawTimeouts { connect, first_token, response, idle, attempt, deadline } = set.timeouts;
     let length = |span: Option<Span>| span.map(|span| span.0);
-    Overrides {
+    Ok(Overrides {
+        hedging: hedging::hedging(set.hedge, set.race)?,
         connect: length(connect),
         first_token: length(first_token),
         idle: length(idle),
@@ -156,7 +169,7 @@ fn overrides(set: &RawSet) -> Overrides {
         attempt: length(attempt),
         deadline: length(deadline),
         rescue: set.rescue.map(|rescue| crate::load::rescue(Some(rescue))),
-    }
+    })
 }
 
 fn error(origin: &str, source: &str, raw: &[RawRule], wrong: &Wrong) -> ConfigError {

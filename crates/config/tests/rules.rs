@@ -112,3 +112,18 @@ fn a_tier_that_no_model_has_is_refused_at_its_line() {
     let plan = routing::plan(&chat, &needs, canon::Instant::ORIGIN, &mut fastrand::Rng::new());
     assert_eq!(plan.tier.unwrap().to_string(), "tier premium (rule)");
 }
+
+#[test]
+fn a_rule_may_set_hedge_or_race_and_a_wrong_one_is_pointed_at() {
+    for set in ["race: 2", "hedge: on", "hedge: off", "race: 1", "hedge: { after: 2s, budget: 1% }"] {
+        load(&format!("  - {{ if: request.stream, set: {{ {set} }} }}\n")).unwrap();
+    }
+    for (set, said) in [
+        ("race: 4", "4 attempts race"),
+        ("hedge: { budget: 0% }", "more than 0 %"),
+        ("race: 2, hedge: on", "one of them"),
+    ] {
+        let error = refused(&format!("  - if: request.stream\n    set: {{ {set} }}\n"));
+        assert!(error.contains(said) && error.contains("set:"), "{set}: {error}");
+    }
+}

@@ -207,7 +207,9 @@ impl Simulation<'_> {
             started: began,
             deadline: limit.map_or(Instant::FAR_FUTURE, |limit| began + limit),
             needs,
-            is_callers_retry: false,
+            // Their own SDKs' retries are no fresh requests.
+            is_callers_retry: incoming.retries > 0,
+            may_hedge: true,
             seed,
             rescue: model.settings.rescue.mode,
         };

@@ -6,7 +6,7 @@ use drill::{NamedText, Over, Report, Scenario};
 use std::path::{Path, PathBuf};
 
 /// A number of a recipe, as it is written, and with its value doubled or halved: the drill then fails.
-const NUMBERS: [(&str, &str, &str); 46] = [
+const NUMBERS: [(&str, &str, &str); 47] = [
     ("three-failures-then-rest", "consecutive: 3", "consecutive: 6"),
     ("three-failures-then-rest", " rest: 120s", " rest: 60s"),
     ("three-failures-then-rest", "max_rest: 120s", "max_rest: 60s"),
@@ -51,6 +51,7 @@ const NUMBERS: [(&str, &str, &str); 46] = [
     ("cheapest-acceptable-first", "output: 2.80", "output: 1.40"),
     ("cheapest-acceptable-first", "input: 0.60", "input: 1.20"),
     ("cheapest-acceptable-first", "output: 2.40", "output: 4.80"),
+    ("race-for-real-time-chat", "race: 2", "race: 1"),
     // What is no number, but must matter as well.
     ("strict", "profile: strict", "profile: default"),
     ("503-at-once-429-after-a-pause", "overloaded: next", "overloaded: { delay: 500ms }"),

@@ -21,7 +21,9 @@ use catalog::Usd;
 use dialect::StreamShape;
 use http::{HeaderMap, HeaderValue, Response, header};
 use rescue::Granularity;
-use routing::{Action, AttemptId, Event, ExchangeFacts, Hold, Machine, Model, Overtaken, RescueMode, Start, Step};
+use routing::{
+    Action, AttemptId, Event, ExchangeFacts, Hedging, Hold, Machine, Model, Overtaken, RescueMode, Start, Step,
+};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -218,6 +220,7 @@ fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> Excha
         deadline: deadline(inquiry, model, started),
         needs: inquiry.needs(),
         is_callers_retry: inquiry.is_callers_retry(),
+        may_hedge: model.settings.hedging != Hedging::Off && inquiry.may_be_asked_twice(),
         seed,
         rescue: inquiry.rescue().ok().flatten().unwrap_or(model.settings.rescue.mode),
     }

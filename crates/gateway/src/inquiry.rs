@@ -134,6 +134,24 @@ impl Inquiry {
             || says(&self.scan.places.config_fields, &["responseMimeType", "response_mime_type"], b"application/json")
     }
 
+    /// Whether two targets may be asked at a time: nothing in it is bound to one provider (signed or encrypted reasoning,
+    /// a cached prompt, a stored conversation, a container), and it has no provider call servers of the caller's, which
+    /// may change something there.
+    pub(crate) fn may_be_asked_twice(&self) -> bool {
+        const BOUND_FIELDS: [&str; 6] =
+            ["previous_response_id", "conversation", "container", "mcp_servers", "cachedContent", "cached_content"];
+        const BOUND_CONTENT: [&[u8]; 5] = [
+            b"\"signature\"",
+            b"\"redacted_thinking\"",
+            b"\"thoughtSignature\"",
+            b"\"thought_signature\"",
+            b"\"encrypted_content\"",
+        ];
+        let has = |word: &&[u8]| memchr::memmem::find(&self.body, word).is_some();
+        !self.scan.fields.iter().any(|field| BOUND_FIELDS.contains(&&*field.key))
+            && (self.scan.model_turns == 0 || !BOUND_CONTENT.iter().any(has))
+    }
+
     /// Whether the caller's SDK says that this request is its own retry.
     pub(crate) fn is_callers_retry(&self) -> bool {
         self.headers.get("x-stainless-retry-count").is_some_and(|count| count != "0")
@@ -142,5 +160,28 @@ impl Inquiry {
     /// The canonical request; an error when the body is not a request of its dialect.
     pub(crate) fn canonical(&self) -> Result<&Request, &BadRequest> {
         self.canonical.get_or_init(|| dialect::inbound(self.dialect).decode_request(&self.path, &self.body)).as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_be_asked_twice(body: &'static str) -> bool {
+        let path = PathFacts { model: Some("m".to_owned()), ..PathFacts::default() };
+        let scan = dialect::scan::scan(DialectName::AnthropicMessages, &path, body.as_bytes()).unwrap();
+        let body = Bytes::from_static(body.as_bytes());
+        Inquiry::new(DialectName::AnthropicMessages, path, HeaderMap::new(), body, scan).may_be_asked_twice()
+    }
+
+    #[test]
+    fn what_one_provider_alone_can_read_or_what_has_it_act_elsewhere_is_asked_once() {
+        const SIGNED: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"},{"role":"assistant",
+            "content":[{"type":"thinking","thinking":"b","signature":"c2ln"}]},{"role":"user","content":"d"}]}"#;
+        const SAID: &str = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"\"signature\": e"},
+            {"role":"assistant","content":"\"signature\""},{"role":"user","content":"d"}]}"#;
+        const SERVERS: &str = r#"{"model":"m","max_tokens":9,"mcp_servers":[],"messages":[]}"#;
+        assert!(!may_be_asked_twice(SIGNED) && !may_be_asked_twice(SERVERS));
+        assert!(may_be_asked_twice(SAID), "a word of the text binds nothing");
     }
 }

@@ -103,6 +103,16 @@ impl Settlement {
             );
         }
         let attempts = machine.attempts_made();
+        for lost in machine.called_off() {
+            tracing::info!(
+                request_id = &*self.request_id,
+                model = &*self.model,
+                target = lost.target,
+                estimated_input_tokens = lost.estimated_input_tokens,
+                estimated_cost = lost.estimated_cost.map(Usd::as_dollars),
+                "another attempt was quicker"
+            );
+        }
         if let Some(reason) = machine.fallback_reason() {
             tracing::info!(
                 request_id = &*self.request_id,
@@ -233,6 +243,7 @@ impl Settlement {
             "experiments": machine.trials(),
             "patches": machine.patches(),
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
+            "called_off": machine.called_off().collect::<Vec<_>>(),
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": trace.get("excluded"),

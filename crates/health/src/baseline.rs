@@ -20,6 +20,8 @@ pub(crate) const ONE_VOICE: f64 = SURE / 3.0;
 const EARLY: u32 = 64;
 /// Samples between two looks at the histogram then.
 const REFRESH: u32 = 16;
+/// Samples before it is known what one in twenty is later than: ten of them are.
+const KNOWN_LATE: u32 = 200;
 /// The spread is believed within these bounds (standard deviations of the logarithm): a narrower one would take noise
 /// for news, with a wider one nothing would ever be slow.
 const SPREAD: (f64, f64) = (0.2, 1.0);
@@ -75,6 +77,8 @@ pub(crate) struct Baseline {
     spread: AtomicU32,
     /// µs; later than three times the median, and than 97 % of all.
     outlived: AtomicU32,
+    /// µs; later than 95 % of all; zero = not known yet.
+    late: AtomicU32,
 }
 
 /// How late a call is that still waits.
@@ -106,6 +110,7 @@ impl Baseline {
             median: AtomicU32::new(0),
             spread: AtomicU32::new(0),
             outlived: AtomicU32::new(0),
+            late: AtomicU32::new(0),
         }
     }
 
@@ -135,6 +140,7 @@ impl Baseline {
         #[expect(clippy::cast_possible_truncation, reason = "a spread needs no more than seven digits")]
         self.spread.store((spread as f32).to_bits(), Ordering::Relaxed);
         self.outlived.store(micros(outlived), Ordering::Relaxed);
+        self.late.store(if shape.count < KNOWN_LATE { 0 } else { micros(shape.late) }, Ordering::Relaxed);
         self.median.store(micros(shape.median), Ordering::Relaxed);
     }
 
@@ -149,6 +155,22 @@ impl Baseline {
             Lateness::Late
         } else {
             Lateness::Outlived
+        }
+    }
+
+    /// What 95 % are quicker than; `None` until there are enough samples.
+    pub(crate) fn late(&self) -> Option<Duration> {
+        let late = self.late.load(Ordering::Relaxed);
+        (late > 0).then(|| Duration::from_micros(u64::from(late)))
+    }
+
+    /// A call was given up after `age` without its end: it would have taken longer, and counts as one of those that did,
+    /// each in its turn. Were it left out, the quick alone would be counted, and what is usual would shrink with every call that is
+    /// given up for another.
+    pub(crate) fn record_longer_than(&self, age: Duration, now: Instant) {
+        if let Some(histogram) = self.histogram.get().filter(|_| self.median.load(Ordering::Relaxed) > 0) {
+            let turn = self.fresh.load(Ordering::Relaxed);
+            self.record(histogram.one_of_longer(age, turn, now), now);
         }
     }
 
@@ -169,6 +191,7 @@ impl Baseline {
         self.fresh.store(0, Ordering::Relaxed);
         self.begun.store(0, Ordering::Relaxed);
         self.median.store(0, Ordering::Relaxed);
+        self.late.store(0, Ordering::Relaxed);
     }
 }
 
@@ -231,6 +254,42 @@ mod tests {
         let baseline = Baseline::new(FIRST_TOKEN);
         (0..500).for_each(|i| baseline.record(sample(median, sigma, rng), at(f64::from(i))));
         baseline
+    }
+
+    #[test]
+    fn what_one_in_twenty_is_later_than_stays_where_it_is_although_the_late_are_given_up() {
+        let rng = &mut fastrand::Rng::with_seed(7);
+        let baseline = Baseline::new(FIRST_TOKEN);
+        (0..199).for_each(|i| baseline.record(sample(2.0, 0.4, rng), at(f64::from(i))));
+        assert_eq!(baseline.late(), None, "too few");
+        (199..500).for_each(|i| baseline.record(sample(2.0, 0.4, rng), at(f64::from(i))));
+        let truth = 2.0 * (1.645_f64 * 0.4).exp();
+        let off = |baseline: &Baseline| (baseline.late().unwrap().as_secs_f64() / truth - 1.0).abs();
+        assert!(off(&baseline) < 0.15, "{:?}", baseline.late());
+        for i in 500..8_000 {
+            let (now, took) = (at(f64::from(i)), sample(2.0, 0.4, rng));
+            let given_up = baseline.late().unwrap();
+            if took > given_up { baseline.record_longer_than(given_up, now) } else { baseline.record(took, now) }
+        }
+        assert!(off(&baseline) < 0.15, "{:?} of {truth}", baseline.late());
+    }
+
+    #[test]
+    fn what_is_usual_is_known_although_only_the_quicker_of_two_is_ever_heard() {
+        let rng = &mut fastrand::Rng::with_seed(5);
+        let racers = [2.0, 2.4].map(|median| (median, learned(median, 0.4, rng)));
+        for i in 500..6_000 {
+            let now = at(f64::from(i));
+            let took = [0, 1].map(|it: usize| sample(racers[it].0, 0.4, rng));
+            let winner = usize::from(took[1] < took[0]);
+            racers[winner].1.record(took[winner], now);
+            racers[1 - winner].1.record_longer_than(took[winner], now);
+        }
+        for (median, racer) in &racers {
+            let usual = racer.usual().unwrap();
+            assert!((usual.median.as_secs_f64() / median - 1.0).abs() < 0.12, "{usual:?} of {median}");
+            assert!((0.25..0.55).contains(&usual.spread), "{usual:?}");
+        }
     }
 
     #[test]

@@ -91,7 +91,9 @@ impl Credit {
     }
 
     fn earn(&mut self, amount: f64, now: Instant) {
-        let amount = amount.min(BURST - self.balance);
+        // A full budget keeps the latest credit: were the oldest kept, all of it would expire at once.
+        let amount = amount.min(BURST);
+        self.take_oldest(self.balance + amount - BURST);
         if amount <= 0.0 {
             return;
         }
@@ -107,8 +109,15 @@ impl Credit {
         if self.balance + ROUNDING < cost {
             return false;
         }
-        self.balance = (self.balance - cost).max(0.0);
-        let mut due = cost;
+        self.take_oldest(cost);
+        true
+    }
+
+    fn take_oldest(&mut self, mut due: f64) {
+        if due <= 0.0 {
+            return;
+        }
+        self.balance = (self.balance - due).max(0.0);
         while let Some((_, left)) = self.slices.front_mut() {
             if *left > due {
                 *left -= due;
@@ -117,7 +126,6 @@ impl Credit {
             due -= *left;
             self.slices.pop_front();
         }
-        true
     }
 }
 
@@ -172,6 +180,16 @@ mod tests {
         budget.deposit(1.0, at(0.0));
         // Thirty seconds of accrual is what an idle budget holds.
         assert_eq!(charges(&budget, at(120.0)), 6);
+    }
+
+    #[test]
+    fn what_is_full_under_traffic_stays_full() {
+        let budget = RetryBudget::default();
+        for i in 0..1_000 {
+            let now = at(f64::from(i) * 0.2);
+            budget.deposit(1.0, now);
+            assert!(budget.balance(now) > 9.9 && budget.balance(now) <= 10.0, "{i}");
+        }
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Shape {
     pub(crate) median: Duration,
     /// 84 % are quicker: one standard deviation above the median, were they normal.
     pub(crate) upper: Duration,
+    /// 95 % are quicker.
+    pub(crate) late: Duration,
 }
 
 impl Histogram {
@@ -72,6 +74,23 @@ impl Histogram {
     }
 
     pub(crate) fn shape(&self, now: Instant) -> Shape {
+        let cells = self.counted(now);
+        let count = sum(&cells);
+        let [median, upper, late] = [50, 84, 95].map(|percent| quantile(&cells, count, percent));
+        Shape { count, median, upper, late }
+    }
+
+    /// One of those that are longer than `age`, each in its turn; `age` itself where none is.
+    pub(crate) fn one_of_longer(&self, age: Duration, turn: u32, now: Instant) -> Duration {
+        let mut cells = self.counted(now);
+        cells.iter_mut().take(cell_of(age) + 1).for_each(|cell| *cell = 0);
+        match sum(&cells) {
+            0 => age,
+            longer => quantile(&cells, longer, spread_out(turn)),
+        }
+    }
+
+    fn counted(&self, now: Instant) -> [u32; CELLS] {
         let newest = epoch(now);
         let oldest = newest.saturating_sub(WINDOWS as u64 - 1).max(1);
         let mut cells = [0_u32; CELLS];
@@ -84,9 +103,18 @@ impl Histogram {
                 *sum = sum.saturating_add(cell.load(Ordering::Relaxed));
             }
         }
-        let count = cells.iter().fold(0_u32, |sum, cell| sum.saturating_add(*cell));
-        Shape { count, median: quantile(&cells, count, 50), upper: quantile(&cells, count, 84) }
+        cells
     }
+}
+
+/// Per cents that are spread evenly however many turns there are: steps of the golden section.
+pub(crate) fn spread_out(turn: u32) -> u64 {
+    const STEP: u64 = 618;
+    (u64::from(turn) * STEP % 1_000) / 10
+}
+
+fn sum(cells: &[u32; CELLS]) -> u32 {
+    cells.iter().fold(0_u32, |sum, cell| sum.saturating_add(*cell))
 }
 
 fn quantile(cells: &[u32; CELLS], count: u32, percent: u64) -> Duration {
@@ -146,6 +174,7 @@ mod tests {
         assert_eq!(shape.count, 100);
         assert!((shape.median.as_secs_f64() - 0.5).abs() < 0.5 / 16.0, "{shape:?}");
         assert!((shape.upper.as_secs_f64() - 0.84).abs() < 0.84 / 16.0, "{shape:?}");
+        assert!((shape.late.as_secs_f64() - 0.95).abs() < 0.95 / 16.0, "{shape:?}");
     }
 
     #[test]

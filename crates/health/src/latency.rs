@@ -3,6 +3,7 @@
 //! A ring of the latest samples is enough for limits; the histograms by prompt size take its place behind the same
 //! [`Quantiles`].
 
+use crate::histogram::spread_out;
 use std::time::Duration;
 
 const RING: usize = 128;
@@ -68,6 +69,20 @@ impl Samples {
         self.stale += 1;
     }
 
+    /// A sample that is longer than `age` by nobody knows how much: it counts as one of those that are, each in its turn. Were it
+    /// left out, all quantiles would shrink with every call that is given up for another.
+    pub(crate) fn add_longer_than(&mut self, age: Duration) {
+        if self.ring.len() < WARM {
+            return;
+        }
+        let micros = u32::try_from(age.as_micros()).unwrap_or(u32::MAX);
+        let mut longer: Vec<u32> = self.ring.iter().copied().filter(|sample| *sample > micros).collect();
+        longer.sort_unstable();
+        let turn = spread_out(u32::try_from(self.next).unwrap_or(0));
+        let place = longer.len() * usize::try_from(turn).unwrap_or(0) / 100;
+        self.add(longer.get(place).map_or(age, |micros| Duration::from_micros(u64::from(*micros))));
+    }
+
     /// Quantiles, computed again only after an eighth of the ring is new: exactness is not worth a sort a request.
     pub(crate) fn quantiles(&mut self) -> Quantiles {
         if self.stale > 0 && (self.ring.len() < RING || self.stale >= RING / 8) {
@@ -102,6 +117,20 @@ mod tests {
         assert_eq!(quantiles.p99, Duration::from_millis(99));
         assert_eq!(of((0..500).map(|i| if i < 300 { 9_000 } else { 10 })).p99, Duration::from_millis(10));
         assert_eq!(of([]), Quantiles::default());
+    }
+
+    #[test]
+    fn what_was_given_up_counts_as_one_of_those_that_took_longer() {
+        let mut ring = Samples::default();
+        ring.add_longer_than(Duration::from_secs(9));
+        assert_eq!(ring.quantiles().count, 0, "nobody knows yet what is longer");
+        (1..=100).for_each(|ms| ring.add(Duration::from_millis(ms)));
+        (0..20).for_each(|_| ring.add_longer_than(Duration::from_millis(80)));
+        let quantiles = ring.quantiles();
+        assert_eq!((quantiles.count, quantiles.p50), (120, Duration::from_millis(60)));
+        assert!((93..=98).contains(&quantiles.p95.as_millis()), "{quantiles:?}");
+        ring.add_longer_than(Duration::from_secs(9));
+        assert_eq!(ring.quantiles().p99, Duration::from_millis(100));
     }
 
     #[test]

@@ -194,6 +194,18 @@ impl Speeds {
         self.leave(watched, usual.map(|usual| usual.evidence_of_waiting(age)));
     }
 
+    /// The time that 95 % of the first tokens to prompts of so many tokens come within; `None` until enough have come.
+    pub(crate) fn late_first_token(&self, prompt_tokens: u64) -> Option<Duration> {
+        self.first_token(PromptSize::of(prompt_tokens))?.late()
+    }
+
+    /// A first token was given up after `age` that would have taken longer; while the target is as usual.
+    pub(crate) fn took_longer_than(&self, age: Duration, watched: Watched, now: Instant) {
+        if let Some(baseline) = self.first_token(watched.size) {
+            baseline.record_longer_than(age, now);
+        }
+    }
+
     /// A stream ended that took `pace` from one event to the next.
     pub(crate) fn pace_was(&self, pace: Duration, judgement: &mut Judgement, now: Instant) {
         let usual = self.pace.usual();

@@ -227,6 +227,12 @@ impl TargetHealth {
         lock(&self.first_tokens).quantiles()
     }
 
+    /// The time that 95 % of the first tokens to prompts of about so many tokens come within; `None` until two hundred have
+    /// come within an hour.
+    pub fn late_first_token(&self, prompt_tokens: u64) -> Option<Duration> {
+        self.speeds.late_first_token(prompt_tokens)
+    }
+
     /// Gaps between tokens of recent streams.
     pub fn gaps(&self) -> Quantiles {
         lock(&self.gaps).quantiles()
@@ -427,12 +433,21 @@ impl Permit {
     pub fn abandoned(mut self, now: Instant) {
         if let Some(watched) = self.watched.take() {
             let target = &self.target;
-            target.speeds.waited_for(now.saturating_since(self.started), watched);
-            if let Some(slowness) = target.speeds.slowness(now) {
-                let mut inner = lock(&target.inner);
+            let age = now.saturating_since(self.started);
+            lock(&target.first_tokens).add_longer_than(age);
+            target.speeds.waited_for(age, watched);
+            let slowness = target.speeds.slowness(now);
+            let mut inner = lock(&target.inner);
+            let is_usual = |inner: &mut Inner| {
+                let own = inner.sizes.get(watched.size()).is_none_or(|own| own.rank.is_usual());
+                own && inner.judgement.rank.is_usual()
+            };
+            if let Some(slowness) = slowness {
                 target.lose_rank(slowness, &mut inner, now);
-                target.publish(&inner);
+            } else if is_usual(&mut inner) {
+                target.speeds.took_longer_than(age, watched, now);
             }
+            target.publish(&inner);
         }
     }
 }

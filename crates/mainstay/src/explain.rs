@@ -77,12 +77,15 @@ pub(crate) async fn explain(options: &Explain) -> Result<(), String> {
     let ruling = model.rule(&needs, &request, moment, &mut rng);
     let plan = plan_ruled(&model, &needs, &ruling, Instant::ORIGIN, &mut rng);
     let others = told.iter().filter_map(not_holding).collect::<String>();
+    let overridden = model.overridden(&ruling);
+    let hedging = overridden.as_ref().unwrap_or(&model).hedging_told(&plan, &needs);
+    let hedging = hedging.map(|text| format!("  {text}\n")).unwrap_or_default();
     let reversal = plan.reversal(&model).map(|text| format!("  {text}\n")).unwrap_or_default();
     let trials = plan.primary.map(|drawn| model.trials(drawn, None)).unwrap_or_default();
     let trials = trials.iter().fold(String::new(), |text, trial| text + &format!("  experiment {trial}\n"));
     let beside = probes(&snapshot, &model, at) + &incidents(&model) + &unread;
     say(&format!(
-        "{plan}{trials}{}{reversal}{others}{complexity}{}{}{beside}",
+        "{plan}{trials}{hedging}{}{reversal}{others}{complexity}{}{}{beside}",
         mirror(&model),
         price_lists(&model, &needs),
         patches(&snapshot, &model)

@@ -6,7 +6,7 @@
 use crate::cost::Typical;
 use crate::objectives::Judges;
 use crate::speed::{Speed, Usual};
-use crate::{Judge, Near, Objectives, Pins, Spending};
+use crate::{HedgeBudget, Judge, Near, Objectives, Pins, Spending};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +93,8 @@ pub struct ModelLedger {
     pub(crate) typical: Typical,
     /// Where its conversations stand. A target is known by its books, which a reload leaves where they are.
     pub pins: Pins<Arc<TargetLedger>>,
+    /// What its hedges may cost.
+    pub hedges: HedgeBudget,
 }
 
 impl ModelLedger {

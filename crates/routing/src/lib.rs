@@ -1,7 +1,7 @@
 //! Who serves an exchange: the plan (filter, then order), and the attempt machine that carries it out.
 //!
 //! [`plan`] says who *can* serve, in which order, and why each other target was left out. [`Machine`] takes the plan
-//! through attempts, waits, the hedge of a probe, commit and settle: `next(event, now)` answers each event with one
+//! through attempts, waits, hedges, commit and settle: `next(event, now)` answers each event with one
 //! [`Action`]. The gateway drives it with sockets, tests with virtual time; both run the same code.
 //!
 //! Pure: no sockets, no clock; `now` is an argument and randomness comes from an injected seed.
@@ -9,6 +9,7 @@
 mod cost;
 mod filter;
 mod guard;
+mod hedging;
 mod labels;
 mod ledger;
 mod machine;
@@ -32,11 +33,12 @@ mod strategy;
 pub mod tier;
 
 pub use guard::{Guards, MaxPrice};
+pub use hedging::{Hedge, HedgeAfter, HedgeBudget, Hedging};
 pub use labels::Labels;
 pub use ledger::{Ledger, ModelLedger, TargetLedger};
 pub use machine::{
-    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits, RescueFailure, Served,
-    Start, TranscriptCursor,
+    Action, AttemptId, CalledOff, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits,
+    RescueFailure, Served, Start, TranscriptCursor,
 };
 pub use merit::{Balance, Quality, Score, SpeedBy};
 pub use mirror::Mirror;

@@ -3,8 +3,8 @@
 
 use crate::tier::Tiers;
 use crate::{
-    Balance, Checks, Evaluate, Experiment, Guards, Judge, Mirror, ModelLedger, ModelRules, Near, Needs, Objectives,
-    Quality, Sessions, SpeedBy, Split, TargetLedger,
+    Balance, Checks, Evaluate, Experiment, Guards, Hedging, Judge, Mirror, ModelLedger, ModelRules, Near, Needs,
+    Objectives, Quality, Sessions, SpeedBy, Split, TargetLedger,
 };
 use canon::{FaultClass, Instant, Secret};
 use catalog::{ModelFacts, Provider};
@@ -310,6 +310,8 @@ pub struct ModelSettings {
     pub max_attempts: u32,
     /// How resting targets are probed.
     pub probe: ProbeMode,
+    /// What is started beside the first attempt.
+    pub hedging: Hedging,
     /// What is done for streams that break.
     pub rescue: Rescue,
     /// What answers must pass.
@@ -337,6 +339,7 @@ impl Default for ModelSettings {
             max_targets: 4,
             max_attempts: 3,
             probe: ProbeMode::default(),
+            hedging: Hedging::default(),
             rescue: Rescue::default(),
             checks: Checks::default(),
             evaluate: None,

@@ -4,7 +4,7 @@ use crate::filter::usable_credential;
 use crate::plan::ExclusionReason;
 use crate::price::estimate;
 use crate::strategy::Ordered;
-use crate::{Demotion, Model, ModelSettings, Needs, Rescue, Target};
+use crate::{Demotion, Hedging, Model, ModelSettings, Needs, Rescue, Target};
 use canon::{Fault, FaultClass, Instant};
 use catalog::{Rate, Rates};
 use health::{BreakerStanding, ParkReason};
@@ -30,6 +30,8 @@ pub struct Overrides {
     pub deadline: Option<Duration>,
     /// What is done for streams that break.
     pub rescue: Option<Rescue>,
+    /// What is started beside the first attempt.
+    pub hedging: Option<Hedging>,
 }
 
 impl Overrides {
@@ -42,6 +44,7 @@ impl Overrides {
         timeouts.attempt = self.attempt.or(timeouts.attempt);
         timeouts.deadline = self.deadline.or(timeouts.deadline);
         settings.rescue = self.rescue.unwrap_or(settings.rescue);
+        settings.hedging = self.hedging.unwrap_or(settings.hedging);
     }
 }
 

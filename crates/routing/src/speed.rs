@@ -165,6 +165,14 @@ impl Speed {
         self.answer.add(seconds - self.usual.of(class).unwrap_or(seconds), LATEST);
     }
 
+    fn took_longer_than(&self, class: Class, age: Duration) {
+        let Some(usual) = self.usual.of(class) else { return };
+        let relative = logarithm(age) - usual;
+        if self.answer.get().is_some_and(|known| relative > known) {
+            self.answer.add(relative, LATEST);
+        }
+    }
+
     /// An answer of so many tokens was written in this time.
     pub(crate) fn wrote(&self, tokens: u64, took: Duration) {
         if tokens >= PACED && !took.is_zero() {
@@ -214,6 +222,14 @@ impl Watch {
         self.answered(now);
         self.target.speed.success.add(1.0, LATEST_SUCCESS);
         self.target.judges.ended(false, now);
+    }
+
+    /// Nobody waits any more: an answer would have taken longer than this, which counts where it is longer than expected.
+    pub(crate) fn given_up(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.has_answered, true) {
+            self.leave();
+            self.target.speed.took_longer_than(self.class, now.saturating_since(self.started));
+        }
     }
 
     /// The target failed, and says when it may be asked again.
@@ -314,6 +330,18 @@ mod tests {
         let _first = Watch::start(&fresh, Class::of(500, true), at(0.0));
         assert_eq!(expected(&fresh, 500, 0.5), None);
         assert!(expected(&fresh, 500, 30.0).is_some(), "a new target that hangs is not new for ever");
+    }
+
+    #[test]
+    fn what_is_given_up_for_another_is_slow_as_far_as_it_was_waited_for() {
+        let [a, b] = two();
+        for _ in 0..20 {
+            Watch::start(&a, Class::of(500, true), at(50.0)).given_up(at(54.0));
+            Watch::start(&b, Class::of(500, true), at(50.0)).given_up(at(50.5));
+        }
+        let (a, b) = (expected(&a, 500, 60.0).unwrap(), expected(&b, 500, 60.0).unwrap());
+        assert!((3.0..4.2).contains(&a), "{a}");
+        assert!((2.5..3.2).contains(&b), "called off sooner than it usually answers, it says nothing: {b}");
     }
 
     #[test]

@@ -85,6 +85,7 @@ mod tests {
             ms: 12,
             first_token_ms: None,
             rescue: false,
+            beside: None,
             may_be_billed: false,
         }];
         let body = encode(&error);

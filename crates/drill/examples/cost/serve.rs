@@ -133,6 +133,7 @@ impl Run {
             deadline: Instant::FAR_FUTURE,
             needs,
             is_callers_retry: false,
+            may_hedge: true,
             seed: self.rng.u64(..),
             rescue: RescueMode::Error,
         };

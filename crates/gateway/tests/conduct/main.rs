@@ -15,6 +15,7 @@ mod support;
 
 mod attempts;
 mod credentials;
+mod hedging;
 mod large;
 mod limits;
 mod outage;

@@ -63,6 +63,27 @@ async fn a_hang_up_is_noticed_while_the_head_of_the_answer_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hang_up_ends_both_attempts_of_a_race() {
+    for how in [Leaving::Closes, Leaving::HalfCloses] {
+        for stream in [false, true] {
+            let site = Site::start(Plan::default().model("race: 2")).await;
+            let both = [site.primary.simulator(), site.fallback.simulator()];
+            for simulator in both {
+                simulator.set_faults([FaultRule::new("hang_before_headers".parse().unwrap())]);
+            }
+            let wire = ask(&site, stream).await;
+            called(both[0]).await;
+            called(both[1]).await;
+            let kept = leave(wire, how).await;
+            cancelled(&site, &format!("{how:?}, stream {stream}")).await;
+            let other = both[1].journal();
+            assert!(matches!(other.last().unwrap().ended, Ended::Cancelled { .. }), "{how:?}: {other:?}");
+            drop(kept);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hang_up_is_noticed_in_the_middle_of_a_stream() {
     for how in [Leaving::Closes, Leaving::HalfCloses] {
         for fault in ["stall:after=3", "stall_with_keepalives:after=3,every=20ms"] {

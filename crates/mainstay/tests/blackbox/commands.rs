@@ -242,6 +242,29 @@ fn explain_shows_scores_and_what_would_turn_the_order_round() {
 }
 
 #[test]
+fn explain_says_when_a_second_attempt_would_start_and_what_it_may_cost() {
+    let folder = folder();
+    let said = |model: &str, request: &[&str]| {
+        let (head, _) = CAPABLE.rsplit_once("models:").unwrap();
+        let text_of = format!("{head}models:\n  chat:\n    targets: [a/small, a/able]\n    {model}\n");
+        std::fs::write(folder.join("mainstay.yaml"), text_of).unwrap();
+        std::fs::write(folder.join("request.json"), r#"{"model":"chat","stream":true,"messages":[]}"#).unwrap();
+        text(&run(&folder, &[&["explain", "--model", "chat"], request].concat()).stdout)
+    };
+    let streamed = ["--request", "request.json"];
+    let hedged = said("hedge: on", &streamed);
+    let expected =
+        "hedge: a/able is asked too when the first token is later than the target's p95, known after 200; at most 5 %";
+    assert!(hedged.contains(expected), "{hedged}");
+    let hedged = said("hedge: { after: 1500ms, budget: 2.5% }", &streamed);
+    assert!(hedged.contains("when no token has come after 1.5s; at most 2.5 % of the requests' cost"), "{hedged}");
+    assert!(said("hedge: on", &[]).contains("hedge: none, as the request is not streamed"));
+    let raced = said("race: 2", &[]);
+    assert!(raced.contains("race: a/able is asked at the same time"), "{raced}");
+    assert!(!said("race: 1", &[]).contains("race:"));
+}
+
+#[test]
 fn explain_names_the_model_a_target_comes_from() {
     let folder = folder();
     let yaml = CAPABLE.replace("[a/small, a/blind, a/able]", "[pool, a/able]");

@@ -9,14 +9,15 @@
 //!                      └─────▶ End
 //! ```
 //!
-//! The rules that do not bend: one attempt in flight unless a probe is hedged; none is started after the commit but to
+//! The rules that do not bend: one attempt in flight unless one is hedged; none is started after the commit but to
 //! rescue a broken stream; no target is tried twice for a fault that excludes it; nothing is started after the deadline; every permit is settled
 //! once. Permits live in [`record::Running`] and are released by their own drop, so a machine that is dropped in any
 //! state (the caller hung up, a panic unwound) leaves health as it found it.
 //!
-//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who goes on with a broken stream is
+//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who runs beside another is `beside.rs`; who goes on with a broken stream is
 //! `rescue.rs`; what the caller is told is `give_up.rs`.
 
+mod beside;
 mod give_up;
 mod limits;
 pub(crate) mod overtaken;
@@ -28,7 +29,7 @@ mod types;
 
 pub use overtaken::Overtaken;
 pub use types::{
-    Action, AttemptId, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, RescueFailure, Served, Start,
+    Action, AttemptId, CalledOff, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, RescueFailure, Served, Start,
     TranscriptCursor,
 };
 
@@ -163,14 +164,14 @@ impl Machine {
         }
         let rule = self.rule(track, &fault, altered);
         match rule.then {
-            Then::Stop | Then::StopUnlessAltered => {
+            Then::Stop | Then::StopUnlessAltered if !self.leaves_the_word(attempt) => {
                 let other =
                     if self.running.is_empty() { self.try_other_credential(track, rule, &fault, now) } else { None };
                 return other.unwrap_or_else(|| self.give_up_stopped(attempt, now));
             }
             Then::Settle => return self.settle(now),
             Then::NextLarger => self.rule_out_windows(track),
-            Then::Next | Then::NextSameModelFirst => {}
+            Then::Next | Then::NextSameModelFirst | Then::Stop | Then::StopUnlessAltered => {}
         }
         if !self.running.is_empty() {
             self.close(track);
@@ -302,7 +303,8 @@ impl Machine {
         }
         let due = self.running.iter().any(|running| running.hedge_at.is_some_and(|at| now >= at));
         if due && self.running.len() == 1 && self.served.is_none() && now < self.facts.deadline {
-            return self.hedge(now);
+            let is_probed = self.running.iter().any(|running| running.permit.is_probe());
+            return if is_probed { self.hedge(now) } else { self.start_beside(now) };
         }
         self.steady()
     }
@@ -488,6 +490,7 @@ impl Machine {
             if let Some(record) = self.records.get_mut(running.attempt.0 as usize) {
                 record.fault = Some(Fault { may_be_billed: true, ..fault });
                 record.last = now;
+                record.watch.given_up(now);
             }
             self.refund_hedge(running.hedge_paid, now);
             match self.record(running.attempt).map(|record| Arc::clone(&record.target)).filter(|_| goes_on) {

@@ -1,6 +1,7 @@
 //! What the machine remembers of its attempts, and what it tells of them.
 
-use super::{AttemptId, Machine, Served};
+use super::beside::Beside;
+use super::{AttemptId, CalledOff, Machine, Served};
 use crate::speed::{Class, Watch};
 use crate::spend::Reservation;
 use crate::{Target, Trial, price, split};
@@ -74,6 +75,8 @@ pub(super) struct Record {
     pub(super) last: Instant,
     pub(super) fault: Option<Fault>,
     pub(super) rescue: bool,
+    /// It was started beside another.
+    pub(super) beside: Option<Beside>,
     /// Its share of what its target may cost.
     pub(super) reservation: Reservation,
     /// Its answer is waited for.
@@ -104,6 +107,7 @@ impl Record {
             ms: ms(self.last),
             first_token_ms: self.first_content.map(ms),
             rescue: self.rescue,
+            beside: self.beside.map(Beside::as_str),
             may_be_billed: fault.is_some_and(|fault| fault.may_be_billed),
         }
     }
@@ -158,6 +162,22 @@ impl Machine {
         }
     }
 
+    /// Attempts that were called off because another was quicker; none where nothing was started beside another.
+    pub fn called_off(&self) -> impl Iterator<Item = CalledOff> {
+        let is_called_off = |record: &&Record| {
+            let fault = record.fault.as_ref().filter(|fault| fault.class == FaultClass::Cancelled);
+            self.served.is_some() && fault.is_some_and(|fault| fault.may_be_billed)
+        };
+        self.records.iter().filter(is_called_off).map(|record| {
+            let estimate = price::estimate(&self.model, &record.target, &self.facts.needs);
+            CalledOff {
+                target: record.target.id.clone(),
+                estimated_input_tokens: estimate.input_tokens,
+                estimated_cost: estimate.price,
+            }
+        })
+    }
+
     /// Whose fault the caller is told when nobody served: by default the first that was asked.
     pub fn told_of(&self) -> Option<Served> {
         self.who(self.told.unwrap_or(AttemptId(0)))
@@ -178,8 +198,11 @@ impl Machine {
         let faulted =
             self.tracks.iter().find(|track| track.target == primary).and_then(|track| track.last_fault.as_ref()).map(
                 |fault| match fault.class {
-                    // The primary was on probation and the hedge was quicker.
-                    FaultClass::Cancelled => "half_open",
+                    // Whoever was started beside it was quicker.
+                    FaultClass::Cancelled => {
+                        let beside = self.records.iter().find_map(|record| record.beside);
+                        beside.map_or("half_open", Beside::as_str)
+                    }
                     class => class.as_str(),
                 },
             );

@@ -1,5 +1,6 @@
 //! Starting attempts: which candidate is next, with which credential, under which permit, at whose expense.
 
+use super::beside::Beside;
 use super::limits::{self, Circumstances};
 use super::record::{Record, Running, Track};
 use super::{Action, AttemptId, Machine, Pending, Start};
@@ -144,6 +145,7 @@ impl Machine {
         }
         if self.records.is_empty() && !self.facts.is_callers_retry {
             self.model.budget.deposit(self.cost, now);
+            self.deposit_for_hedges();
         }
         let attempt = AttemptId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
         if let Some(track) = self.tracks.get_mut(order.track) {
@@ -151,7 +153,11 @@ impl Machine {
             track.tried_credentials.push(credential);
         }
         let on_trial = is_probe || kind == StartKind::Panic || order.is_rescue;
-        let hedge_at = hedge_paid.then(|| now + hedge_delay(&target));
+        let hedge_at = match hedge_paid {
+            true => Some(now + hedge_delay(&target)),
+            false if on_trial => None,
+            false => self.beside_at(&target, &order, now),
+        };
         let load = filter::load(&self.model, &self.facts.needs);
         let taken = target.credentials.get(credential).map(|it| it.limits.reserve(load, now));
         let track = order.track;
@@ -167,6 +173,7 @@ impl Machine {
             last: now,
             fault: None,
             rescue: order.is_rescue,
+            beside: None,
             reservation: reservation.begun(),
             watch: Watch::start(&target.ledger, self.facts.needs.class(), now),
         });
@@ -188,7 +195,10 @@ impl Machine {
             let order = Order { charge: Charge::Paid, is_hedge: true, ..Order::next(track) };
             self.start(order, now).ok()
         });
-        if started.is_some() {
+        if let Some(start) = &started {
+            if let Some(record) = self.record_mut(start.attempt) {
+                record.beside = Some(Beside::Probe);
+            }
             self.running.iter_mut().for_each(|running| running.hedge_paid = false);
         }
         started.map_or(Action::Continue { hedge_at: None }, Action::Hedge)
@@ -356,7 +366,7 @@ impl Machine {
     }
 
     /// Whether the target's window and model are not ruled out by a prompt that was too long elsewhere.
-    fn fits(&self, track: &Track) -> bool {
+    pub(super) fn fits(&self, track: &Track) -> bool {
         let Some(target) = self.model.targets.get(track.target) else { return false };
         !self.too_small.iter().any(|refused| match (target.facts.context_window, refused.window) {
             (Some(window), Some(known)) => window <= known,

@@ -2,6 +2,7 @@
 
 use crate::{Needs, RescueMode, Target};
 use canon::{CallerError, Fault, Instant};
+use catalog::Usd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub struct ExchangeFacts {
     pub needs: Needs,
     /// The caller's SDK says that this is its own retry: it deposits nothing in the retry budget.
     pub is_callers_retry: bool,
+    /// Nothing in the request forbids two attempts at a time: no content that is bound to one provider, and nothing that a
+    /// provider does for it beyond answering.
+    pub may_hedge: bool,
     /// Seed of the jitter.
     pub seed: u64,
     /// What is done for a stream that breaks: the model's setting, or the caller's.
@@ -191,6 +195,18 @@ pub enum Action {
     GiveUp(GiveUp),
     /// The exchange is settled. Whatever still runs is to be dropped.
     Done,
+}
+
+/// An attempt that was called off because another was quicker, and that its provider may bill all the same.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct CalledOff {
+    /// Whom it was made at.
+    pub target: String,
+    /// Tokens of its prompt, an estimate.
+    pub estimated_input_tokens: u64,
+    /// What the provider is expected to bill for it: at most what a whole answer costs, and an estimate. `None` where the
+    /// price is unknown.
+    pub estimated_cost: Option<Usd>,
 }
 
 /// Who served, or whose fault is told.

@@ -6,8 +6,9 @@ use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
 use catalog::{Catalog, ModelFacts, RawProvider};
 use health::{BreakerSettings, Concurrency, Health};
 use routing::{
-    Action, AttemptId, Credential, Event, ExchangeFacts, Guards, Ledger, Machine, Model, ModelSettings, Needs, Node,
-    Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness, Strategy, Target, plan,
+    Action, AttemptId, CalledOff, Credential, Event, ExchangeFacts, Guards, Hedging, Ledger, Machine, Model,
+    ModelSettings, Needs, Node, Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness,
+    Strategy, Target, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -220,6 +221,8 @@ pub(crate) struct Ended {
     /// Targets in the order they were called.
     pub(crate) calls: Vec<usize>,
     pub(crate) faults: Vec<Option<FaultClass>>,
+    pub(crate) beside: Vec<Option<&'static str>>,
+    pub(crate) called_off: Vec<CalledOff>,
     pub(crate) rescues: Vec<bool>,
     pub(crate) hedges: usize,
 }
@@ -259,6 +262,7 @@ pub(crate) struct Sim<F> {
     pub(crate) model: Arc<Model>,
     script: F,
     altered: bool,
+    are_retries: bool,
     queue: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     happenings: HashMap<u64, Happening>,
     sequence: u64,
@@ -282,6 +286,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             model,
             script,
             altered: false,
+            are_retries: false,
             queue: BinaryHeap::new(),
             happenings: HashMap::new(),
             sequence: 0,
@@ -321,6 +326,12 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
     /// Every request counts as altered for its target.
     pub(crate) fn altered(mut self) -> Self {
         self.altered = true;
+        self
+    }
+
+    /// Every request is what its caller's SDK sends again.
+    pub(crate) fn retries(mut self) -> Self {
+        self.are_retries = true;
         self
     }
 
@@ -393,7 +404,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     started: exchange.started,
                     deadline: exchange.deadline,
                     needs: exchange.needs,
-                    is_callers_retry: false,
+                    is_callers_retry: self.are_retries,
+                    may_hedge: true,
                     seed: self.rng.u64(..),
                     rescue: self.model.settings.rescue.mode,
                 };
@@ -499,7 +511,13 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             }
             Action::Hedge(start) => {
                 assert_eq!(exchange.running.len(), 1, "a hedge runs beside one attempt");
-                assert!(exchange.running[0].2, "only a probe is hedged");
+                let hedging = exchange.model.as_ref().unwrap().settings.hedging;
+                let asks_for_two = hedging != Hedging::Off && exchange.calls.len() == 1;
+                assert!(
+                    exchange.running[0].2 || asks_for_two,
+                    "only a probe is hedged, or the first where that is asked for"
+                );
+                assert!(exchange.committed.is_none(), "and nothing after the commit");
                 exchange.hedges += 1;
                 self.start(index, &start, now);
             }
@@ -513,8 +531,11 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 assert!(until >= now && until <= exchange.deadline, "a wait ends before the deadline");
                 self.schedule(until, index, Happening::Timer);
             }
-            Action::Continue { .. } => {
+            Action::Continue { hedge_at } => {
                 assert!(!exchange.running.is_empty(), "there is something to wait for ({was_running} before)");
+                if let Some(hedge_at) = hedge_at.filter(|at| *at > now) {
+                    self.schedule(hedge_at, index, Happening::Timer);
+                }
             }
             Action::Commit { attempt, cancel } => {
                 assert!(exchange.committed.is_none(), "one commit");
@@ -613,6 +634,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             committed: exchange.committed,
             calls: exchange.calls.iter().map(|call| call.target).collect(),
             faults: reports.iter().map(|report| report.fault).collect(),
+            beside: reports.iter().map(|report| report.beside).collect(),
+            called_off: machine.called_off().collect(),
             rescues: reports.iter().map(|report| report.rescue).collect(),
             hedges: exchange.hedges,
         });

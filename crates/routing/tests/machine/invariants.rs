@@ -1,15 +1,17 @@
 //! What holds for any pool, any script and any timing. The harness asserts on every action: one attempt in flight
-//! unless a probe is hedged, none after the commit or the deadline, no call before a hint, no target twice for a fault
+//! unless one is hedged, none after the commit or the deadline, no call before a hint, no target twice for a fault
 //! that excludes it, at most three attempts at a model's work, every permit released, every attempt listed.
 
 use crate::guards::{any_guards, any_prices};
 use crate::harness::{Outcome, Pool, Sim, Spec, at, secs};
 use canon::{Fault, FaultClass};
-use catalog::ModelFacts;
+use catalog::{ModelFacts, Ratio};
 use health::{BreakerStanding, Concurrency};
 use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Strategy_;
-use routing::{ClassPolicy, FaultProfile, Needs, ProbeMode, Session, Sessions, Step, Stickiness};
+use routing::{
+    ClassPolicy, FaultProfile, Hedge, HedgeAfter, Hedging, Needs, ProbeMode, Session, Sessions, Step, Stickiness,
+};
 use std::hash::Hasher as _;
 
 fn any_class() -> impl Strategy_<Value = FaultClass> {
@@ -56,6 +58,13 @@ fn any_sessions() -> impl Strategy_<Value = Option<Sessions>> {
     prop::option::of((1.0..30.0_f64, on_fault).prop_map(|(ttl, on_fault)| Sessions { ttl: secs(ttl), on_fault }))
 }
 
+fn any_hedging() -> impl Strategy_<Value = Hedging> {
+    let after = prop_oneof![Just(HedgeAfter::P95), (0.0..2.0_f64).prop_map(|after| HedgeAfter::Fixed(secs(after)))];
+    let hedge = (after, 1_u64..1_000_000)
+        .prop_map(|(after, budget)| Hedging::Hedge(Hedge { after, budget: Ratio::of_millionths(budget) }));
+    prop_oneof![2 => Just(Hedging::Off), 2 => hedge, 2 => Just(Hedging::Race)]
+}
+
 /// Few conversations, so that they meet: some named, some known by what they begin with.
 fn any_session() -> impl Strategy_<Value = Option<Session>> {
     prop::option::of((0_u8..3, prop::option::of(0_u32..4)).prop_map(|(which, turns)| match turns {
@@ -74,10 +83,12 @@ pub(crate) fn any_pool() -> impl Strategy_<Value = Pool> {
         prop::sample::select(vec![ProbeMode::Live, ProbeMode::Off, ProbeMode::Synthetic]),
         prop::collection::vec(policy, 0..4),
         any_sessions(),
+        any_hedging(),
         any::<u64>(),
     )
-        .prop_map(|(specs, strategy, strict, probe, policies, sessions, seed)| {
+        .prop_map(|(specs, strategy, strict, probe, policies, sessions, hedging, seed)| {
             let mut pool = Pool::with(specs);
+            pool.settings.hedging = hedging;
             pool.settings.sessions = sessions;
             pool.seed = seed;
             pool.settings.strategy = crate::strategies::ALL[strategy];

@@ -19,6 +19,7 @@ pub(crate) fn served(model: &Arc<Model>, needs: Needs) -> Machine {
         deadline: at(60.0),
         needs,
         is_callers_retry: false,
+        may_hedge: true,
         seed: 1,
         rescue: RescueMode::Error,
     };
@@ -104,6 +105,7 @@ fn trying_again_is_charged_what_the_request_costs_beside_a_typical_one() {
                 deadline: at(60.0),
                 needs: needs(tokens),
                 is_callers_retry: false,
+                may_hedge: true,
                 seed: 1,
                 rescue: RescueMode::Error,
             };
