@@ -194,7 +194,9 @@ fn value(text: &str) -> Result<(f64, Unit), String> {
 /// The unit a figure is in; an error when the value has another.
 fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
     let (unit, expected) = match figure {
-        Figure::ClientErrors | Figure::WaitedOver(_) | Figure::Faults(..) if written == Unit::Percent => {
+        Figure::ClientErrors | Figure::WaitedOver(_) | Figure::Faults(..) | Figure::Hedges
+            if written == Unit::Percent =>
+        {
             (Unit::Percent, "a share")
         }
         Figure::Requests

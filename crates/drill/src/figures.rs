@@ -94,7 +94,10 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
         }
         Figure::RestGrowth(site) => rest_growth(record, *site, window),
         Figure::Early(site) => count(calls().filter(at_site(*site)).filter(|call| call.is_early).count()),
-        Figure::Hedges => count(calls().filter(|call| call.kind == CallKind::Hedge).count()),
+        Figure::Hedges => {
+            let hedges = calls().filter(|call| call.kind == CallKind::Hedge).count();
+            if unit == Unit::Percent { ratio(hedges, requests().count()) } else { count(hedges) }
+        }
         Figure::Rescues => count(calls().filter(|call| call.kind == CallKind::Rescue).count()),
     }
 }

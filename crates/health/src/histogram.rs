@@ -46,7 +46,7 @@ pub(crate) struct Shape {
     pub(crate) median: Duration,
     /// 84 % are quicker: one standard deviation above the median, were they normal.
     pub(crate) upper: Duration,
-    /// 95 % are quicker.
+    /// 95 % are quicker: the lower end of what that may be.
     pub(crate) late: Duration,
 }
 
@@ -76,7 +76,8 @@ impl Histogram {
     pub(crate) fn shape(&self, now: Instant) -> Shape {
         let cells = self.counted(now);
         let count = sum(&cells);
-        let [median, upper, late] = [50, 84, 95].map(|percent| quantile(&cells, count, percent));
+        let [median, upper] = [50, 84].map(|percent| quantile(&cells, count, percent));
+        let late = at_rank(&cells, surely_within_95_percent(count));
         Shape { count, median, upper, late }
     }
 
@@ -118,7 +119,20 @@ fn sum(cells: &[u32; CELLS]) -> u32 {
 }
 
 fn quantile(cells: &[u32; CELLS], count: u32, percent: u64) -> Duration {
-    let rank = (u64::from(count) * percent).div_ceil(100).max(1);
+    at_rank(cells, (u64::from(count) * percent).div_ceil(100))
+}
+
+/// The rank of the lower end of what the 95 % may be, of so many samples (80 % sure): where one in twenty is late by much,
+/// what lies just above is as late as they are.
+fn surely_within_95_percent(count: u32) -> u64 {
+    let count = f64::from(count);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the count")]
+    let rank = (0.95 * count - 1.28 * (0.95 * 0.05 * count).sqrt()).max(0.0) as u64;
+    rank
+}
+
+fn at_rank(cells: &[u32; CELLS], rank: u64) -> Duration {
+    let rank = rank.max(1);
     let mut seen = 0;
     for (index, cell) in cells.iter().enumerate() {
         seen += u64::from(*cell);

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 /// Where the document's short paths begin; all others begin in [`GATEWAY`].
-const ROOTS: [(&str, &str); 4] = [
+const ROOTS: [(&str, &str); 5] = [
     ("machine/", "routing/tests/machine/"),
     ("laws/", "rescue/tests/laws/"),
     ("breaker.rs", "health/tests/breaker.rs"),
+    ("by_size.rs", "health/tests/by_size.rs"),
     ("blackbox/", "mainstay/tests/blackbox/"),
 ];
 const GATEWAY: (&str, &str) = ("", "gateway/tests/");

@@ -20,6 +20,8 @@ const RETRY_BUDGET_LOW: f64 = 3.0;
 const UNWELL_IN: usize = 5;
 /// What is not paid for is tried again when it has waited for this part more of its age.
 const LATER: u32 = 4;
+/// And no more when it has waited for so many times as long as what is late.
+const GIVEN_UP: f64 = 1.5;
 const SOONEST_LATER: Duration = Duration::from_millis(50);
 
 /// Why an attempt was started beside another.
@@ -60,10 +62,7 @@ impl Machine {
             Hedging::Off => return None,
             // When an answer comes whole, its time tells how long it is and not how late.
             Hedging::Hedge(_) if !self.facts.needs.streamed => return None,
-            Hedging::Hedge(hedge) => match hedge.after {
-                HedgeAfter::P95 => now + target.health.late_first_token(self.facts.needs.estimated_tokens)?,
-                HedgeAfter::Fixed(after) => now + after,
-            },
+            Hedging::Hedge(hedge) => now + self.lateness(hedge.after, target)?,
             Hedging::Race => now,
         };
         (at < self.facts.deadline).then_some(at)
@@ -116,11 +115,23 @@ impl Machine {
         Ok(start)
     }
 
-    /// A hedge that is not paid for yet: whoever still waits by then is later than others, and worth more.
+    /// How long a first token of the target takes that is late; `None` where that is not known yet.
+    fn lateness(&self, after: HedgeAfter, target: &Target) -> Option<Duration> {
+        match after {
+            HedgeAfter::P95 => target.health.late_first_token(self.facts.needs.estimated_tokens),
+            HedgeAfter::Fixed(after) => Some(after),
+        }
+    }
+
+    /// A hedge that is not paid for yet is tried again, but not for long: when there are more late ones than the budget
+    /// pays for, those who have just become late gain most by it, and those who have waited long may as well be answered.
     fn later(&self, first: super::AttemptId, now: Instant) -> Option<Instant> {
-        let waited = now.saturating_since(self.record(first)?.started);
+        let Hedging::Hedge(hedge) = self.model.settings.hedging else { return None };
+        let record = self.record(first)?;
+        let waited = now.saturating_since(record.started);
+        let late = self.lateness(hedge.after, &record.target)?;
         let at = now + (waited / LATER).max(SOONEST_LATER);
-        (at < self.facts.deadline).then_some(at)
+        (at <= record.started + late.mul_f64(GIVEN_UP) && at < self.facts.deadline).then_some(at)
     }
 
     /// The next candidate that is well and may serve beside the first, and what that takes of the budget.
