@@ -20,6 +20,7 @@ fn every_test_that_the_reference_names_exists() {
     for (file, test) in named {
         let path = match file.split_once('/') {
             None => format!("gateway/tests/{file}.rs"),
+            Some(("machine", file)) => format!("routing/tests/machine/{file}.rs"),
             Some(("laws", file)) => format!("rules/tests/laws/{file}.rs"),
             Some((crate_name, file)) => format!("{crate_name}/tests/{file}.rs"),
         };
