@@ -321,7 +321,7 @@ impl Breaker {
             || silent >= fewer(self.settings.first_token_timeouts) as usize
             || (samples >= enough && wilson_lower_bound(failures, samples) > failure_ratio)
             || self.latest_ends.fail_too_often(enough, failure_ratio, oldest)
-            || self.latest_starts.fail_too_often(consecutive, failure_ratio, oldest)
+            || self.latest_starts.fail_too_often(consecutive, min_samples, failure_ratio, oldest)
     }
 
     /// Opens; `trip` says whether that is a new outage rather than a failed probe of the same one.

@@ -198,10 +198,10 @@ impl Started {
         }
     }
 
-    /// Whether each of so many in a row failed, or so many of those since `oldest` that a target which fails much more
-    /// than a share of `ratio` is likelier by far than this one as it usually is; reckoned back from the latest that
-    /// failed.
-    pub(crate) fn fail_too_often(&self, run: u32, ratio: f64, oldest: Instant) -> bool {
+    /// Whether each of so many in a row failed, or, of at least `least` since `oldest`, so many that a target which fails
+    /// much more than a share of `ratio` is likelier by far than this one as it usually is; reckoned back from the latest
+    /// that failed.
+    pub(crate) fn fail_too_often(&self, run: u32, least: u32, ratio: f64, oldest: Instant) -> bool {
         let usual = self.usual.share();
         let bad = (MUCH_WORSE * ratio).max(2.0 * usual).min(SURELY_BAD);
         let (for_bad, for_usual) = ((bad / usual).ln(), ((1.0 - bad) / (1.0 - usual)).ln());
@@ -209,16 +209,21 @@ impl Started {
         let ends = newest_first
             .map_while(|call| call?.as_ref().filter(|call| call.at >= oldest))
             .map(|call| call.end)
-            .filter(|end| *end != CallEnd::Void)
-            .skip_while(|end| *end != CallEnd::Failed);
-        let (mut in_a_row, mut all_failed, mut evidence) = (0, true, 0.0);
-        ends.into_iter().any(|end| {
+            .filter(|end| *end != CallEnd::Void);
+        let (mut samples, mut has_failed, mut in_a_row, mut all_failed) = (0_u32, false, 0_u32, true);
+        let (mut evidence, mut most) = (0.0_f64, 0.0_f64);
+        for end in ends {
+            samples += 1;
             let failed = end == CallEnd::Failed;
-            all_failed &= failed;
-            in_a_row += u32::from(all_failed);
-            evidence += if failed { for_bad } else { for_usual };
-            in_a_row >= run || evidence >= SURE
-        })
+            has_failed |= failed;
+            if has_failed {
+                all_failed &= failed;
+                in_a_row += u32::from(all_failed);
+                evidence += if failed { for_bad } else { for_usual };
+                most = most.max(evidence);
+            }
+        }
+        in_a_row >= run || (samples >= least && most >= SURE)
     }
 }
 
@@ -319,7 +324,7 @@ mod tests {
     fn calls_that_are_waited_for_go_well_until_they_do_not() {
         let mut started = Started::default();
         (1..=8).for_each(|sequence| started.push(sequence, at(1.0)));
-        let trips = |started: &Started, oldest: f64| started.fail_too_often(5, 0.25, at(oldest));
+        let trips = |started: &Started, oldest: f64| started.fail_too_often(5, 7, 0.25, at(oldest));
         for sequence in [2, 4, 6] {
             started.failed(sequence);
             assert!(!trips(&started, 1.0), "three of six may be chance");
@@ -328,6 +333,7 @@ mod tests {
         assert!(!trips(&started, 1.0), "and four of seven");
         started.void(7);
         assert!(trips(&started, 1.0), "four of six are none, and one of the others says nothing");
+        assert!(!started.fail_too_often(5, 8, 0.25, at(1.0)), "with more asked for than there are");
         assert!(!trips(&started, 2.0), "too long ago");
         (9..=12).for_each(|sequence| started.push(sequence, at(2.0)));
         assert!(trips(&started, 1.0), "those after the latest failure are not asked");
@@ -341,7 +347,7 @@ mod tests {
             (5_001..=5_020).rev().step_by(2).find_map(|sequence| {
                 started.failed(sequence);
                 failures += 1;
-                started.fail_too_often(20, 0.25, at(1.0)).then_some(failures)
+                started.fail_too_often(20, 8, 0.25, at(1.0)).then_some(failures)
             })
         };
         assert_eq!(needed(1_000), Some(3));
@@ -370,7 +376,7 @@ mod tests {
     #[test]
     fn a_run_is_one_of_calls_started_one_after_another() {
         let mut started = usually(5_000, 3);
-        let trips = |started: &Started| started.fail_too_often(5, 0.25, at(1.0));
+        let trips = |started: &Started| started.fail_too_often(5, 8, 0.25, at(1.0));
         for sequence in [5_016, 5_017, 5_019, 5_020] {
             started.failed(sequence);
         }

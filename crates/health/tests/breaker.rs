@@ -225,6 +225,16 @@ fn failures_that_are_told_sooner_than_answers_are_seen_through_the_answers_of_ea
 }
 
 #[test]
+fn who_asks_for_more_samples_and_a_longer_run_has_no_breaker_opened_by_fewer() {
+    let settings = BreakerSettings { consecutive: 1_000, min_samples: 1_000, ..BreakerSettings::default() };
+    let target = Health::new(1).target("p/m", &settings);
+    for call in 0..900 {
+        fail(&target, FaultClass::ServerError, f64::from(call) / 100.0);
+    }
+    assert!(!is_open(&target, 9.0));
+}
+
+#[test]
 fn a_probe_that_is_cancelled_or_limited_frees_its_slot_and_proves_nothing() {
     let target = target(1);
     let now = trip(&target, 0.0);
