@@ -21,6 +21,7 @@ fn every_test_that_the_reference_names_exists() {
         let path = match file.split_once('/') {
             None => format!("gateway/tests/{file}.rs"),
             Some(("machine", file)) => format!("routing/tests/machine/{file}.rs"),
+            Some(("conduct", file)) => format!("gateway/tests/conduct/{file}.rs"),
             Some(("laws", file)) => format!("rules/tests/laws/{file}.rs"),
             Some((crate_name, file)) => format!("{crate_name}/tests/{file}.rs"),
         };
