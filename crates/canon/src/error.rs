@@ -95,8 +95,8 @@ impl CallerError {
         }
     }
 
-    /// `metadata` of the error body: `{fault, retryable, attempts[]}`, and `delivered` with `resume` where a part of the
-    /// answer was.
+    /// `metadata` of the error body: `{fault, retryable, attempts[]}`, and `delivered` with `resume` where a part of
+    /// the answer was.
     pub fn metadata(&self) -> serde_json::Value {
         let mut metadata =
             serde_json::json!({ "fault": self.fault, "retryable": self.retryable, "attempts": self.attempts });

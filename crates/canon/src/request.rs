@@ -10,7 +10,8 @@ pub struct Request {
     pub model: String,
     /// Whether the answer is to be streamed.
     pub stream: bool,
-    /// Whether the caller asked for usage in the stream (`stream_options.include_usage`; other dialects always show it).
+    /// Whether the caller asked for usage in the stream (`stream_options.include_usage`; other dialects always show
+    /// it).
     pub stream_usage: bool,
     /// System and developer instructions, and turns, in the caller's order.
     pub messages: Vec<Message>,
@@ -40,8 +41,8 @@ pub struct Request {
     pub metadata: Map<String, Value>,
     /// `service_tier`, as written.
     pub service_tier: Option<String>,
-    /// Fields of the source dialect with no canonical form: top-level ones by name, or any by their path, as the dialect
-    /// documents. An encoder of the same dialect writes them back, any other drops and reports them.
+    /// Fields of the source dialect with no canonical form: top-level ones by name, or any by their path, as the
+    /// dialect documents. An encoder of the same dialect writes them back, any other drops and reports them.
     pub extra: Map<String, Value>,
     /// The dialect `extra` belongs to.
     pub extra_dialect: Option<DialectName>,

@@ -1,8 +1,8 @@
 //! From a provider's failure to a [`Fault`], by the provider's error map.
 //!
 //! Everything a provider can fail with comes through here: HTTP errors, error objects inside a 200, finish reasons,
-//! blocked prompts, answers that are no answers. (Connections and timers fail without the provider's words; their faults
-//! are made where they happen.)
+//! blocked prompts, answers that are no answers. (Connections and timers fail without the provider's words; their
+//! faults are made where they happen.)
 
 use crate::errors::Signal;
 use crate::provider::Provider;
@@ -115,8 +115,8 @@ pub fn prompt_blocked(provider: &Provider, block: &PromptBlock) -> Fault {
     fault
 }
 
-/// A 200 whose body is not what was asked for: HTML, plain text, broken JSON; or an error object, which is classified as
-/// one, as an answer's decoder cannot tell it from an answer it does not understand.
+/// A 200 whose body is not what was asked for: HTML, plain text, broken JSON; or an error object, which is classified
+/// as one, as an answer's decoder cannot tell it from an answer it does not understand.
 pub fn unreadable(provider: &Provider, body: &[u8]) -> Fault {
     if let Ok(value) = serde_json::from_slice::<Value>(body)
         && value.get("error").is_some_and(|error| !error.is_null())

@@ -209,8 +209,8 @@ impl Prices {
         })
     }
 
-    /// What an answer cost that was asked for at this moment. `None` where a price it needs is not stated, or the counts
-    /// it is made of are unknown.
+    /// What an answer cost that was asked for at this moment. `None` where a price it needs is not stated, or the
+    /// counts it is made of are unknown.
     ///
     /// Audio has prices of its own, which lists do not state: an answer with audio has no known cost.
     pub fn cost(&self, usage: &Usage, moment: Option<Moment>) -> Option<Usd> {

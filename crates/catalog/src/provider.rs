@@ -132,8 +132,8 @@ impl Provider {
         Model { facts, profile, known }
     }
 
-    /// Fits the path of continuations to the address: it stands there already, or it is put after it. An address that ends
-    /// in a version (`/v1`) has no such path under it.
+    /// Fits the path of continuations to the address: it stands there already, or it is put after it. An address that
+    /// ends in a version (`/v1`) has no such path under it.
     fn place_continuation(&self, profile: &mut Profile) {
         let Some(path) = profile.continuation_path.as_deref() else { return };
         let last = self.base_url.rsplit('/').next().unwrap_or_default();

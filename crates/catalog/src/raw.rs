@@ -1,4 +1,5 @@
-//! Rows as they are written, in the data files and in a user's configuration: every field optional, unknown ones refused.
+//! Rows as they are written, in the data files and in a user's configuration: every field optional, unknown ones
+//! refused.
 
 use crate::prices::Prices;
 use crate::provider::{Auth, Capabilities};
@@ -36,8 +37,8 @@ pub struct RawProvider {
     pub request_headers: Option<Vec<String>>,
     /// More headers of the provider that may cross to the caller; a trailing `*` stands for any ending.
     pub response_headers: Option<Vec<String>>,
-    /// The headers in which the provider tells its limits, with every answer, added to its dialect's: a target is passed
-    /// over before they are used up.
+    /// The headers in which the provider tells its limits, with every answer, added to its dialect's: a target is
+    /// passed over before they are used up.
     pub limits: Option<Vec<LimitHeaders>>,
     /// The path of the model list after the base URL.
     pub models_path: Option<String>,
@@ -138,8 +139,8 @@ pub struct Rule {
     /// What it concerns, where the class's usual scope is wrong.
     #[schemars(schema_with = "scope_schema")]
     pub scope: Option<Scope>,
-    /// The parameter it is about, where the error does not name one; `prefill` = the begun answer of a request that goes
-    /// on with it.
+    /// The parameter it is about, where the error does not name one; `prefill` = the begun answer of a request that
+    /// goes on with it.
     pub parameter: Option<String>,
     /// Which hint to believe.
     #[serde(default)]

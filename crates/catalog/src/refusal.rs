@@ -1,8 +1,8 @@
 //! How a refusal in the place of an answer begins: phrases as data, for the check that an operator switches on.
 //!
-//! A phrase must stand at the very beginning of the answer, after any number of openers ("I'm sorry, but …"), so that an
-//! answer that quotes a refusal is none. `*` stands for any run of characters, `(a|b)` for one of the two. Case, the form
-//! of the apostrophe, white space and the punctuation around openers make no difference.
+//! A phrase must stand at the very beginning of the answer, after any number of openers ("I'm sorry, but …"), so that
+//! an answer that quotes a refusal is none. `*` stands for any run of characters, `(a|b)` for one of the two. Case, the
+//! form of the apostrophe, white space and the punctuation around openers make no difference.
 
 use crate::glob;
 use serde::Deserialize;

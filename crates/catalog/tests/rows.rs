@@ -380,8 +380,8 @@ fn only_models_that_are_documented_to_go_on_with_a_begun_answer_are_asked_to() {
     ] {
         let profile = shipped(provider).model(model).profile;
         assert_eq!(profile.continuation, expected, "{provider}/{model}");
-        // What thinks, or answers in a form, is nowhere documented to go on; but DeepSeek's prefix takes thoughts, and a
-        // token is the same request again.
+        // What thinks, or answers in a form, is nowhere documented to go on; but DeepSeek's prefix takes thoughts, and
+        // a token is the same request again.
         let thought = profile.continuation_excludes.contains(&Exclusion::Thinking);
         let free = matches!(expected, Continuation::None | Continuation::Token) || provider == "deepseek";
         assert!(thought || free, "{provider}/{model}");

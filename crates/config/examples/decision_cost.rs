@@ -1,5 +1,5 @@
-//! What deciding costs a request: `cargo run --release -p config --example decision_cost`. Over 30 targets whose speed and
-//! limits are known, plans requests and takes them from plan to settle, and prints nanoseconds of each.
+//! What deciding costs a request: `cargo run --release -p config --example decision_cost`. Over 30 targets whose speed
+//! and limits are known, plans requests and takes them from plan to settle, and prints nanoseconds of each.
 
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]

@@ -1,5 +1,5 @@
-//! What a rule costs a request: `cargo run --release -p config --example rule_cost`. Plans requests over 30 targets without
-//! rules, then with 1, 10 and 30 of each kind, and prints nanoseconds a plan and a rule.
+//! What a rule costs a request: `cargo run --release -p config --example rule_cost`. Plans requests over 30 targets
+//! without rules, then with 1, 10 and 30 of each kind, and prints nanoseconds a plan and a rule.
 
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]

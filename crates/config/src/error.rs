@@ -32,8 +32,8 @@ impl ConfigError {
         Self::render(origin, source, start..end, message)
     }
 
-    /// Something is wrong inside `text`, the value that `path` leads to. Where the file writes the value otherwise (with
-    /// escapes, over several lines), the value itself is shown.
+    /// Something is wrong inside `text`, the value that `path` leads to. Where the file writes the value otherwise
+    /// (with escapes, over several lines), the value itself is shown.
     pub(crate) fn inside(
         origin: &str,
         source: &str,
@@ -100,8 +100,8 @@ impl Lines<'_> {
     /// The next line, deeper than `inside`, that begins this step: `step:` or, for a number, the n-th `- `.
     fn find(&mut self, step: &str, inside: Option<usize>) -> Option<(std::ops::Range<usize>, usize)> {
         let wanted_item: Option<usize> = step.parse().ok();
-        // A path begins where its first key stands least deep: what is deeper has only the same name. That is the top of
-        // a file, but not of a configuration inside one.
+        // A path begins where its first key stands least deep: what is deeper has only the same name. That is the top
+        // of a file, but not of a configuration inside one.
         let top = if inside.is_none() { self.least_deep(step) } else { None };
         let mut item = 0;
         let mut item_indent = None;

@@ -25,8 +25,8 @@ pub struct RawOverload {
     /// Those that wait for one of them to end.
     #[serde(default)]
     pub queue: Option<RawDoorQueue>,
-    /// Of a model: the part of every limit that its providers tell which each priority leaves to those above it, such as
-    /// `10%`; nothing by default, and a request goes where its target's limits seem used up if nobody else is there.
+    /// Of a model: the part of every limit that its providers tell which each priority leaves to those above it, such
+    /// as `10%`; nothing by default, and a request goes where its target's limits seem used up if nobody else is there.
     pub reserve: Option<Ratio>,
 }
 

@@ -117,8 +117,8 @@ fn probing(raw: &RawProbing) -> Result<Probing, (&'static str, String)> {
     })
 }
 
-/// The targets that are probed, and how. Where a model leaves recovery to probes alone, its targets are asked for a token,
-/// as nothing less shows that they have recovered.
+/// The targets that are probed, and how. Where a model leaves recovery to probes alone, its targets are asked for a
+/// token, as nothing less shows that they have recovered.
 pub(crate) fn probed<'m>(
     probes: &[Probing],
     models: impl Iterator<Item = &'m Arc<Model>>,

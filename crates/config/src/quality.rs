@@ -11,14 +11,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The lowest score that passes when nothing says otherwise.
 const THRESHOLD: f64 = 0.7;
 
-/// The cheap checks of a model's answers. Before the first content an answer that does not pass one is a `bad_answer`, and
-/// the next target is asked; after it that is written down.
+/// The cheap checks of a model's answers. Before the first content an answer that does not pass one is a `bad_answer`,
+/// and the next target is asked; after it that is written down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawChecks {
     /// Nothing was said, or white space alone; on by default.
     pub empty: Option<bool>,
-    /// JSON mode or a JSON Schema was asked for, and the answer is no JSON, or does not follow the schema; on by default.
+    /// JSON mode or a JSON Schema was asked for, and the answer is no JSON, or does not follow the schema; on by
+    /// default.
     pub json: Option<bool>,
     /// The answer ends because a limit was reached (finish reason `length`); off by default.
     pub truncated: Option<bool>,
@@ -26,8 +27,9 @@ pub struct RawChecks {
     pub refusal: Option<bool>,
 }
 
-/// A model that scores answers before they are given. Whole answers are held back for it, 1 MiB at most; one that scores
-/// too low is a `bad_answer`, and the next target is asked. Where there are no scores in time, the answer passes.
+/// A model that scores answers before they are given. Whole answers are held back for it, 1 MiB at most; one that
+/// scores too low is a `bad_answer`, and the next target is asked. Where there are no scores in time, the answer
+/// passes.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawEvaluate {

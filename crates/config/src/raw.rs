@@ -81,8 +81,8 @@ pub struct Raw {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawModel {
-    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`, `auto`,
-    /// `nearest`.
+    /// In which order targets are tried: `priority` (the default), `weighted`, `cheapest`, `fastest`, `balanced`,
+    /// `auto`, `nearest`.
     pub strategy: RawStrategy,
     /// What `strategy: auto` asks of targets: the cheapest that is predicted to meet it comes first.
     pub objectives: Option<RawObjectives>,
@@ -94,7 +94,8 @@ pub struct RawModel {
     pub tiers: Vec<RawTier>,
     /// The tier of requests that name none; the highest by default.
     pub default_tier: Option<String>,
-    /// What the `from` of its tiers is compared with: `prompt_length` in tokens (the default), or `complexity` in points.
+    /// What the `from` of its tiers is compared with: `prompt_length` in tokens (the default), or `complexity` in
+    /// points.
     pub tier_score: Option<Scorer>,
     /// `provider/model`, the name of another model, or a mapping with options.
     pub targets: Vec<RawTarget>,
@@ -115,8 +116,8 @@ pub struct RawModel {
     pub max_attempts: Option<u32>,
     /// How a resting target is asked whether it is back.
     pub probe: RawProbe,
-    /// Start a second attempt, elsewhere, when the first token is late: `on`, or a mapping with `after` and `budget`; off by
-    /// default.
+    /// Start a second attempt, elsewhere, when the first token is late: `on`, or a mapping with `after` and `budget`;
+    /// off by default.
     pub hedge: Option<RawHedge>,
     /// 2: start two attempts at once, at two targets; whichever answers first serves. Off by default.
     pub race: Option<u32>,
@@ -262,8 +263,8 @@ pub struct RawFullTarget {
     #[serde(default, deserialize_with = "patch::secrets")]
     #[schemars(with = "Option<Vec<String>>")]
     pub keys: Option<Vec<Secret>>,
-    /// How many calls it may have in flight: a number; `aimd`, by its 429s and 529s; `gradient`, by the latency of a backend
-    /// of one's own. Beyond it the next target is asked; as many as come by default.
+    /// How many calls it may have in flight: a number; `aimd`, by its 429s and 529s; `gradient`, by the latency of a
+    /// backend of one's own. Beyond it the next target is asked; as many as come by default.
     pub concurrency: Option<RawConcurrency>,
     /// Inject a fault into a share of its calls; refused unless the gateway runs with `--allow-injection`.
     pub inject: Option<RawInject>,

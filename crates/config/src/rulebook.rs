@@ -36,8 +36,8 @@ pub struct RawRule {
     pub exclude: Option<RawNames>,
     /// Only these targets serve, as long as one of them is able to serve the request.
     pub only: Option<RawNames>,
-    /// The tier of the requests it holds for, in models that have a tier of this name; never below the floor of the tier that
-    /// they have without it.
+    /// The tier of the requests it holds for, in models that have a tier of this name; never below the floor of the
+    /// tier that they have without it.
     pub tier: Option<String>,
     /// Settings of the model that are others while the rule holds.
     pub set: Option<RawSet>,

@@ -39,8 +39,8 @@ pub enum RawSwitch {
 pub struct RawFullSessions {
     /// How long a conversation stays that nobody goes on with: as long as the provider keeps its prompt; 5m by default.
     pub ttl: Option<Span>,
-    /// When its target fails, `move` (the default): another answers, and it goes on there. `retry_then_move`: its target is
-    /// asked once more first. `stay`: another answers, and the next turn is for its own target again.
+    /// When its target fails, `move` (the default): another answers, and it goes on there. `retry_then_move`: its
+    /// target is asked once more first. `stay`: another answers, and the next turn is for its own target again.
     pub on_fault: Stickiness,
 }
 

@@ -361,8 +361,8 @@ impl Snapshot {
         self.pools.values().map(|pool| &pool.provider)
     }
 
-    /// A name without the tier at its end, and that tier by number: `assistant:bulk` of a model with tiers. Any other name
-    /// is left as it is.
+    /// A name without the tier at its end, and that tier by number: `assistant:bulk` of a model with tiers. Any other
+    /// name is left as it is.
     pub fn split_tier<'n>(&self, name: &'n str) -> (&'n str, Option<usize>) {
         let split = || {
             let (base, tier) = name.rsplit_once(':')?;

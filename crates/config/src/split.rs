@@ -15,11 +15,11 @@ const LONGEST: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawWeighted {
-    /// Draw the same target for all requests of a `user` (`user`, `safety_identifier` or `metadata.user_id` of the request),
-    /// or of a named `session`; by default each request is drawn for itself.
+    /// Draw the same target for all requests of a `user` (`user`, `safety_identifier` or `metadata.user_id` of the
+    /// request), or of a named `session`; by default each request is drawn for itself.
     pub sticky: Option<RawSticky>,
-    /// The name of an experiment whose arms are the targets: told in `x-mainstay-experiment`, in the trace, the log and the
-    /// history.
+    /// The name of an experiment whose arms are the targets: told in `x-mainstay-experiment`, in the trace, the log and
+    /// the history.
     pub experiment: Option<String>,
 }
 

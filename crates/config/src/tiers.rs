@@ -21,8 +21,8 @@ pub struct RawTier {
     /// What each of its targets must be known to have.
     #[serde(default)]
     pub requires: RawRequires,
-    /// Requests without a label belong to it from this score on: estimated prompt tokens, or points where `tier_score` is
-    /// `complexity`. The lowest tier states none, and either all others do or no one does.
+    /// Requests without a label belong to it from this score on: estimated prompt tokens, or points where `tier_score`
+    /// is `complexity`. The lowest tier states none, and either all others do or no one does.
     pub from: Option<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! The keys a configuration may have, and where they are shown: what the code accepts and no page tells of is as good as
-//! not there.
+//! The keys a configuration may have, and where they are shown: what the code accepts and no page tells of is as good
+//! as not there.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::string_slice, reason = "tests")]
 

@@ -1,5 +1,5 @@
-//! Sniffs a typical stream of a dialect over and over, recording it or not, so that an instruction counter can tell what
-//! recording costs a chunk: `valgrind --tool=callgrind sniff openai-chat on 1000`.
+//! Sniffs a typical stream of a dialect over and over, recording it or not, so that an instruction counter can tell
+//! what recording costs a chunk: `valgrind --tool=callgrind sniff openai-chat on 1000`.
 
 use bytes::Bytes;
 use canon::DialectName;

@@ -9,8 +9,8 @@ impl Profile {
     /// Whether the target goes on with a begun answer to `request` by its own means.
     ///
     /// Asked of the caller's request it tells whether that may be tried, asked of a request that
-    /// [`continues`](Request::continues) an answer whether it can be written. A [token](Continuation::Token) is read only by
-    /// the model that gave it.
+    /// [`continues`](Request::continues) an answer whether it can be written. A [token](Continuation::Token) is read
+    /// only by the model that gave it.
     pub fn can_continue(&self, request: &Request) -> bool {
         refusal(request, self).is_none()
     }

@@ -78,9 +78,9 @@ pub trait Inbound: Sync {
     fn encode_answer(&self, answer: &Answer, drops: &mut Drops) -> Bytes;
     /// A writer for one stream. `request` tells what the caller asked to see (usage, `n`); see [`StreamShape`].
     fn stream_encoder(&self, shape: StreamShape) -> Box<dyn StreamEncoder>;
-    /// A writer in the middle of a stream of this dialect that `shown` was kept of: what it writes, after what the caller
-    /// has, is one well-formed stream. Id, model and time stay; an open text block goes on, any other is closed; tool calls
-    /// are numbered on.
+    /// A writer in the middle of a stream of this dialect that `shown` was kept of: what it writes, after what the
+    /// caller has, is one well-formed stream. Id, model and time stay; an open text block goes on, any other is closed;
+    /// tool calls are numbered on.
     fn resume_encoder(&self, shape: StreamShape, shown: &Shown) -> Box<dyn StreamEncoder>;
     /// Writes an error body, with `metadata {fault, retryable, attempts[]}` inside the dialect's error object.
     fn encode_error(&self, error: &CallerError) -> Bytes;
@@ -145,8 +145,8 @@ pub trait StreamDecoder: Send {
 /// The events of several targets may be written one after the other, each beginning with its `Start`. The last `Start`
 /// before anything was written names the answer. One that comes later says that another target goes on: id, model and
 /// time stay, open reasoning is closed (its signature was never told), a call whose end never came is given up, and the
-/// calls that follow, counted from 0 again, are numbered on. `Usage` replaces the figures it states: over several targets
-/// the driver gives sums.
+/// calls that follow, counted from 0 again, are numbered on. `Usage` replaces the figures it states: over several
+/// targets the driver gives sums.
 pub trait StreamEncoder: Send {
     /// Appends whole events of the dialect (never a part of one). `Done` writes the terminator.
     fn encode(&mut self, event: &Event, out: &mut BytesMut, drops: &mut Drops);

@@ -68,8 +68,8 @@ pub struct Profile {
 
 /// How a target goes on with an answer that was begun (`providers.md` §6).
 ///
-/// Only where the vendor documents it for the model: a target that takes a begun turn for a finished one starts anew, or
-/// refuses.
+/// Only where the vendor documents it for the model: a target that takes a begun turn for a finished one starts anew,
+/// or refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Continuation {

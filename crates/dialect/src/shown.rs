@@ -1,8 +1,8 @@
 //! What a caller has of an answer whose stream broke: enough for another target to go on with it in the same stream.
 //!
 //! Where bytes pass untouched, the [`Sniffer`](crate::Sniffer) keeps it beside its other work; where a stream is
-//! translated, [`Shown::take`] keeps it from the canonical events. Both say the same of the same frames. Only plain text of
-//! the first candidate can be gone on with: whatever else goes by is counted, or named as the [`Obstacle`].
+//! translated, [`Shown::take`] keeps it from the canonical events. Both say the same of the same frames. Only plain
+//! text of the first candidate can be gone on with: whatever else goes by is counted, or named as the [`Obstacle`].
 
 use canon::Event;
 use std::fmt;
@@ -99,8 +99,8 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// A state of [`Shown`] to come back to. It holds no text and no names: it is good for the value it was taken of, for as
-/// long as that one's text has only grown; names are stated once and stay.
+/// A state of [`Shown`] to come back to. It holds no text and no names: it is good for the value it was taken of, for
+/// as long as that one's text has only grown; names are stated once and stay.
 #[derive(Debug, Clone)]
 pub struct Mark {
     text: usize,
@@ -173,7 +173,8 @@ impl Shown {
         self.text.is_empty() && !self.reasoning && self.tool_calls == 0 && self.obstacle.is_none()
     }
 
-    /// Takes a canonical event that the caller was shown. Blocks are `anthropic-messages`' own and are not counted here.
+    /// Takes a canonical event that the caller was shown. Blocks are `anthropic-messages`' own and are not counted
+    /// here.
     pub fn take(&mut self, event: &Event) {
         match event {
             Event::Start { id, model, created, .. } => {

@@ -1,4 +1,5 @@
-//! Answers and streams of the `openai-chat` dialect: what is read from providers that bend it, and what the sniffer sees.
+//! Answers and streams of the `openai-chat` dialect: what is read from providers that bend it, and what the sniffer
+//! sees.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;

@@ -355,7 +355,8 @@ fn estimates_of_recorded_text_prompts_are_near_what_providers_counted() {
             .filter_map(|(_, file, body, counted)| {
                 let scan =
                     scan(dialect, &path, body.to_string().as_bytes()).unwrap_or_else(|bad| panic!("{bad:?}: {file}"));
-                // Short prompts are all framing, which vendors count each in their own way; magic strings are no language.
+                // Short prompts are all framing, which vendors count each in their own way; magic strings are no
+                // language.
                 let is_text = !scan.has_images
                     && !scan.has_audio
                     && !scan.has_documents

@@ -1,5 +1,5 @@
-//! A stream may be cut after any of its frames: what was recorded of it is what a decoder says of the same frames, and what a
-//! resume encoder writes after them makes one well-formed stream that says what the undisturbed one says.
+//! A stream may be cut after any of its frames: what was recorded of it is what a decoder says of the same frames, and
+//! what a resume encoder writes after them makes one well-formed stream that says what the undisturbed one says.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 

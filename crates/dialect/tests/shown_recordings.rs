@@ -1,5 +1,5 @@
-//! Recorded streams of every provider, cut after each of their frames: what was recorded is what the decoder says, and the
-//! stream, gone on with by a resume encoder, says what the whole one says.
+//! Recorded streams of every provider, cut after each of their frames: what was recorded is what the decoder says, and
+//! the stream, gone on with by a resume encoder, says what the whole one says.
 //!
 //! The recordings are not part of the repository: `MAINSTAY_RECORDINGS` names their folder.
 

@@ -1,6 +1,6 @@
-//! A run on real time: whoever has gateways, providers and callers on sockets tells here what they see, and asks here how
-//! a provider answers. The scenario, the laws of the targets, the arrivals, the figures and the bars are those of a run on
-//! virtual time with the same seed.
+//! A run on real time: whoever has gateways, providers and callers on sockets tells here what they see, and asks here
+//! how a provider answers. The scenario, the laws of the targets, the arrivals, the figures and the bars are those of a
+//! run on virtual time with the same seed.
 
 use crate::fault::PlannedFault;
 use crate::load::{Arrivals, Load, Refusal};

@@ -1,5 +1,6 @@
-//! Relays undisturbed streams of a dialect with a rescue at hand or without, so that an instruction counter can tell what
-//! the one costs over the other: `valgrind --tool=callgrind relay openai-chat resume 100`. `bench/chunks.sh` does that.
+//! Relays undisturbed streams of a dialect with a rescue at hand or without, so that an instruction counter can tell
+//! what the one costs over the other: `valgrind --tool=callgrind relay openai-chat resume 100`. `bench/chunks.sh` does
+//! that.
 
 use bytes::Bytes;
 use canon::{DialectName, Fault};

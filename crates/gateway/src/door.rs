@@ -1,8 +1,8 @@
 //! The doors of the gateway and of its models (`overload:`): who may begin, who waits, who is refused.
 //!
-//! A request passes its model's door, then the gateway's: who waits for a model that is full must not stand in the way of
-//! other models. Its places are held to the last byte of the answer. Who is next is [`health::Door`]'s to say; here it is
-//! waited for, and a caller that hangs up gives its place back at once. Answers that need nobody (cached, shared,
+//! A request passes its model's door, then the gateway's: who waits for a model that is full must not stand in the way
+//! of other models. Its places are held to the last byte of the answer. Who is next is [`health::Door`]'s to say; here
+//! it is waited for, and a caller that hangs up gives its place back at once. Answers that need nobody (cached, shared,
 //! replayed) pass no door.
 
 use crate::clock::Clock;

@@ -291,7 +291,8 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
     }
 }
 
-/// The attempts under way, two at most, what the failed ones could not take of the request, and which checks they failed.
+/// The attempts under way, two at most, what the failed ones could not take of the request, and which checks they
+/// failed.
 ///
 /// Dropping it cancels whatever is under way.
 #[derive(Default)]

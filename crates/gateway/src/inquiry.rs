@@ -134,9 +134,9 @@ impl Inquiry {
             || says(&self.scan.places.config_fields, &["responseMimeType", "response_mime_type"], b"application/json")
     }
 
-    /// Whether two targets may be asked at a time: nothing in it is bound to one provider (signed or encrypted reasoning,
-    /// a cached prompt, a stored conversation, a container), and it has no provider call servers of the caller's, which
-    /// may change something there.
+    /// Whether two targets may be asked at a time: nothing in it is bound to one provider (signed or encrypted
+    /// reasoning, a cached prompt, a stored conversation, a container), and it has no provider call servers of the
+    /// caller's, which may change something there.
     pub(crate) fn may_be_asked_twice(&self) -> bool {
         const BOUND_FIELDS: [&str; 6] =
             ["previous_response_id", "conversation", "container", "mcp_servers", "cachedContent", "cached_content"];

@@ -169,8 +169,8 @@ fn injectors(
     Ok(injectors)
 }
 
-/// A provider whose row changed may have the model it lacked; one that is called elsewhere or otherwise has said nothing
-/// yet about its keys.
+/// A provider whose row changed may have the model it lacked; one that is called elsewhere or otherwise has said
+/// nothing yet about its keys.
 fn forget_what_no_longer_holds(old: &Snapshot, new: &Snapshot) {
     for target in new.models().flat_map(|model| model.targets.iter()) {
         let row = &target.provider;

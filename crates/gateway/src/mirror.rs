@@ -1,9 +1,9 @@
 //! Copies of requests that go to a model's mirror: measured, and given to nobody.
 //!
 //! A copy begins beside the first attempt and is an exchange of its own: nothing of it is waited for, charged to the
-//! caller, or told to anybody but the log, the history and the counts. The body is shared with the caller's exchange, not
-//! copied. What is in flight is bounded, a copy beyond that is not made and counted, and all of them end when the process
-//! begins to drain.
+//! caller, or told to anybody but the log, the history and the counts. The body is shared with the caller's exchange,
+//! not copied. What is in flight is bounded, a copy beyond that is not made and counted, and all of them end when the
+//! process begins to drain.
 
 use crate::drain::Life;
 use crate::drive::{self, Driven};
@@ -118,8 +118,8 @@ impl Drop for Place {
     }
 }
 
-/// Copies the request of an exchange that begins, if its turn has come. What the caller's trace tells of it, where one is
-/// asked for.
+/// Copies the request of an exchange that begins, if its turn has come. What the caller's trace tells of it, where one
+/// is asked for.
 pub(crate) fn copy(of: &Exchanging) -> Option<Box<Value>> {
     let mirror = of.admitted.model.settings.mirror.as_ref()?;
     let tally = || of.shared.mirrors.of(&of.admitted.model.name);

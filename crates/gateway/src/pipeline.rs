@@ -271,8 +271,8 @@ pub(crate) fn wants_trace(headers: &HeaderMap) -> bool {
     headers.get("x-mainstay-trace").is_some_and(|v| v == "1" || v == "true")
 }
 
-/// Who is served first where requests wait: what the key says, or what the caller says of a request that may wait longer
-/// than that, in a header or a label. Read only where somebody goes by it.
+/// Who is served first where requests wait: what the key says, or what the caller says of a request that may wait
+/// longer than that, in a header or a label. Read only where somebody goes by it.
 fn priority(key: Option<&CallerKey>, snapshot: &Snapshot, model: &Model, inquiry: &Inquiry) -> Priority {
     if !snapshot.goes_by_priority(&model.name) {
         return Priority::default();
@@ -344,8 +344,8 @@ pub(crate) fn refuse<B: CallerBody>(
     response
 }
 
-/// The headers in an allocation of their own. As hyper hands them on they are parts of the connection's read buffer, which
-/// could not be used again as long as the exchange has them.
+/// The headers in an allocation of their own. As hyper hands them on they are parts of the connection's read buffer,
+/// which could not be used again as long as the exchange has them.
 fn owned(mut headers: HeaderMap) -> HeaderMap {
     let length = headers.values().map(HeaderValue::len).sum();
     let mut all = BytesMut::with_capacity(length);

@@ -1,8 +1,8 @@
 //! Callers of HTTP/2 streams that stop reading.
 //!
-//! Over HTTP/1 a caller that does not read blocks its own socket, and the socket notices. Over HTTP/2 one stream of many
-//! stands still while its connection lives on, and hyper polls no body without window: so the server looks at the open
-//! ones now and then. One list for the process, no task a stream.
+//! Over HTTP/1 a caller that does not read blocks its own socket, and the socket notices. Over HTTP/2 one stream of
+//! many stands still while its connection lives on, and hyper polls no body without window: so the server looks at the
+//! open ones now and then. One list for the process, no task a stream.
 
 use crate::delayed::DelayedBody;
 use crate::relay::RelayBody;

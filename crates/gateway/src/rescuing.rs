@@ -1,6 +1,7 @@
 //! Going on with a stream that broke after something of it was shown: what is asked of whom, and the attempt that asks.
 //!
-//! The decision who is asked is the attempt machine's, what text proves is the crate `rescue`'s. Here both meet the wire.
+//! The decision who is asked is the attempt machine's, what text proves is the crate `rescue`'s. Here both meet the
+//! wire.
 
 use crate::attempt::{Attempt, Exchange, not_a_stream};
 use crate::stream::{Joining, NO_JOIN, NextProgress, Progress, Reader, Seen, Stream, Translation};

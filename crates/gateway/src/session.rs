@@ -1,7 +1,7 @@
 //! Which conversation a request belongs to, in the words of callers and of the agents people use.
 //!
-//! In this order: `session_id` in the body, the header `x-session-id`, `prompt_cache_key`, the agents' own headers, else
-//! what the conversation begins with. Read for models that keep sessions alone.
+//! In this order: `session_id` in the body, the header `x-session-id`, `prompt_cache_key`, the agents' own headers,
+//! else what the conversation begins with. Read for models that keep sessions alone.
 
 use bytes::Bytes;
 use dialect::scan::{Scan, blank};

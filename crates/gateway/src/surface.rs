@@ -86,7 +86,8 @@ fn only_get(method: &Method, dialect: DialectName, route: impl FnOnce(DialectNam
     }
 }
 
-/// `/v1/models` is shared by three vendors. Anthropic's SDKs always send `anthropic-version`, Google's their key or name.
+/// `/v1/models` is shared by three vendors. Anthropic's SDKs always send `anthropic-version`, Google's their key or
+/// name.
 fn models_dialect(headers: &HeaderMap) -> DialectName {
     if headers.contains_key("anthropic-version") {
         DialectName::AnthropicMessages

@@ -473,8 +473,8 @@ impl Reading {
         }
     }
 
-    /// The answer ended; says whether as a whole one does. What comes in one piece is whole. Some providers leave out the
-    /// blank line that closes their last event, and some have no terminator.
+    /// The answer ended; says whether as a whole one does. What comes in one piece is whole. Some providers leave out
+    /// the blank line that closes their last event, and some have no terminator.
     fn end(&mut self, tell: &mut dyn FnMut(Read<'_>)) -> bool {
         match std::mem::replace(self, Self::Nothing) {
             Self::Nothing => true,

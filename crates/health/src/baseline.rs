@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Odds of a hundred and fifty to one, where "as usual" already allows for half as long again: where the sum is a verdict.
+/// Odds of a hundred and fifty to one, where "as usual" already allows for half as long again: where the sum is a
+/// verdict.
 pub(crate) const SURE: f64 = 5.0;
 /// What one duration says at most: a verdict takes three.
 pub(crate) const ONE_VOICE: f64 = SURE / 3.0;
@@ -164,9 +165,9 @@ impl Baseline {
         (late > 0).then(|| Duration::from_micros(u64::from(late)))
     }
 
-    /// A call was given up after `age` without its end: it would have taken longer, and counts as one of those that did,
-    /// each in its turn. Were it left out, the quick alone would be counted, and what is usual would shrink with every call that is
-    /// given up for another.
+    /// A call was given up after `age` without its end: it would have taken longer, and counts as one of those that
+    /// did, each in its turn. Were it left out, the quick alone would be counted, and what is usual would shrink with
+    /// every call that is given up for another.
     pub(crate) fn record_longer_than(&self, age: Duration, now: Instant) {
         if let Some(histogram) = self.histogram.get().filter(|_| self.median.load(Ordering::Relaxed) > 0) {
             let turn = self.fresh.load(Ordering::Relaxed);

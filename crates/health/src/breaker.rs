@@ -13,8 +13,9 @@
 //! fails every other call), a ratio the evidence is sure of (sees that, needs eight samples: of the window, or the
 //! latest ones, which a busy target's good past does not water down), failures among the calls started lately that are
 //! a thousand times likelier of a bad target than of this one as it usually is (sees that before the answers of calls
-//! from before have all come), and first-token timeouts (each costs its caller so much that two are enough). A call counts when it starts and is resolved by its first
-//! token: counting at completion would delay protection by a whole answer.
+//! from before have all come), and first-token timeouts (each costs its caller so much that two are enough). A call
+//! counts when it starts and is resolved by its first token: counting at completion would delay protection by a whole
+//! answer.
 //!
 //! The rest doubles with every trip and every failed probe and loses one doubling per minute of healthy service; one
 //! success does not reset it, or a flapping target would be let in at full speed each time. Jitter keeps

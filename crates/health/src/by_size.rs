@@ -1,9 +1,9 @@
 //! Errors by the size of the prompt: a target that fails long prompts alone is left for long prompts alone.
 //!
-//! A failure is the target's, unless the smallest prompts that it was lately sent are answered: then it is its size's, which gets
-//! a breaker of its own, and a rank. The breaker of the whole target hears nothing of it, so that short prompts stay. An
-//! outage of everything that begins with a long prompt costs no time: the first small one that fails brings what was
-//! put down to size since the last small answer back to the target.
+//! A failure is the target's, unless the smallest prompts that it was lately sent are answered: then it is its size's,
+//! which gets a breaker of its own, and a rank. The breaker of the whole target hears nothing of it, so that short
+//! prompts stay. An outage of everything that begins with a long prompt costs no time: the first small one that fails
+//! brings what was put down to size since the last small answer back to the target.
 //!
 //! What belongs to a size is made when it is needed: most targets never fail by size.
 

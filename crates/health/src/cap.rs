@@ -1,5 +1,5 @@
-//! A number of calls in flight that is felt: each 429 and 529 lowers it by three tenths, answers raise it by one at a time
-//! (additive increase, multiplicative decrease), and without either for ten minutes it is nobody's concern.
+//! A number of calls in flight that is felt: each 429 and 529 lowers it by three tenths, answers raise it by one at a
+//! time (additive increase, multiplicative decrease), and without either for ten minutes it is nobody's concern.
 
 use canon::Instant;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 //! Of a shared provider latency says nothing about room, and 429s and 529s do: [`Cap`]. A backend of one's own (vLLM,
 //! `SGLang`) queues what it cannot compute, so that its latency tells when it is full. Its number is that of Gradient2
 //! (Netflix, `concurrency-limits`): it grows by a few while answers begin as quickly as usual, and shrinks in the
-//! proportion in which they are later than that and a tolerance. Times are compared by their logarithms, each with what is
-//! usual for prompts of its size, so that who gets the long prompts does not look full. What is usual is learned while the
-//! backend is at most half as busy as it may be: under load it would come to look usual to be late.
+//! proportion in which they are later than that and a tolerance. Times are compared by their logarithms, each with what
+//! is usual for prompts of its size, so that who gets the long prompts does not look full. What is usual is learned
+//! while the backend is at most half as busy as it may be: under load it would come to look usual to be late.
 
 use crate::cap::Cap;
 use crate::lock;
@@ -151,8 +151,8 @@ fn whole(limit: f64) -> usize {
 }
 
 impl BoundPlace {
-    /// The call's answer began after so long: a first token, or the whole of an answer that is not streamed. Silence that
-    /// was given up counts as such.
+    /// The call's answer began after so long: a first token, or the whole of an answer that is not streamed. Silence
+    /// that was given up counts as such.
     pub fn answered(&self, prompt_tokens: u64, streamed: bool, took: Duration, now: Instant) {
         self.0.learn(prompt_tokens, streamed, took, self.0.in_flight(), now);
     }
@@ -226,9 +226,9 @@ mod tests {
         Instant::from_origin(Duration::from_millis(ms))
     }
 
-    /// A backend that computes so many at once and shares itself among all it is given. Time passes in steps of 100 ms; in
-    /// each come as many as `offered` has in flight and the bound allows. Answers begin after half a second in a backend at
-    /// ease. Returns the bound's limit at the end, and the mean time to an answer in the last half.
+    /// A backend that computes so many at once and shares itself among all it is given. Time passes in steps of 100 ms;
+    /// in each come as many as `offered` has in flight and the bound allows. Answers begin after half a second in a
+    /// backend at ease. Returns the bound's limit at the end, and the mean time to an answer in the last half.
     fn run(
         bound: &Bound,
         capacity: f64,

@@ -122,8 +122,8 @@ fn quantile(cells: &[u32; CELLS], count: u32, percent: u64) -> Duration {
     at_rank(cells, (u64::from(count) * percent).div_ceil(100))
 }
 
-/// The rank of the lower end of what the 95 % may be, of so many samples (80 % sure): where one in twenty is late by much,
-/// what lies just above is as late as they are.
+/// The rank of the lower end of what the 95 % may be, of so many samples (80 % sure): where one in twenty is late by
+/// much, what lies just above is as late as they are.
 fn surely_within_95_percent(count: u32) -> u64 {
     let count = f64::from(count);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the count")]

@@ -69,8 +69,8 @@ impl Samples {
         self.stale += 1;
     }
 
-    /// A sample that is longer than `age` by nobody knows how much: it counts as one of those that are, each in its turn. Were it
-    /// left out, all quantiles would shrink with every call that is given up for another.
+    /// A sample that is longer than `age` by nobody knows how much: it counts as one of those that are, each in its
+    /// turn. Were it left out, all quantiles would shrink with every call that is given up for another.
     pub(crate) fn add_longer_than(&mut self, age: Duration) {
         if self.ring.len() < WARM {
             return;

@@ -1,10 +1,10 @@
 //! What Mainstay knows about targets and credentials, and what it concludes from that.
 //!
 //! [`Health`] is the process-wide register: get-or-create by stable ids, so that state survives a reload of the
-//! configuration. A [`TargetHealth`] holds the breaker, the baselines and the rank of one target, a [`CredentialHealth`]
-//! the parks of one credential and the mirrors of its limits, a [`RetryBudget`] and a [`PanicGate`] belong to one logical model, a
-//! [`ProviderHealth`] gathers the evidence that a whole provider cannot be reached. A [`Door`] keeps more from coming in than
-//! a model, or the whole gateway, may have in flight.
+//! configuration. A [`TargetHealth`] holds the breaker, the baselines and the rank of one target, a
+//! [`CredentialHealth`] the parks of one credential and the mirrors of its limits, a [`RetryBudget`] and a
+//! [`PanicGate`] belong to one logical model, a [`ProviderHealth`] gathers the evidence that a whole provider cannot be
+//! reached. A [`Door`] keeps more from coming in than a model, or the whole gateway, may have in flight.
 //!
 //! Pure: `now` is an argument, randomness comes from the seed given to [`Health::new`]. What every plan reads of a
 //! target that is well is read without a lock. The rest sits behind mutexes held for nanoseconds and never across

@@ -37,8 +37,8 @@ impl Limits {
         !self.is_known() || lock(&self.mirror).leaves(part, load, now)
     }
 
-    /// Whether more calls are in flight than the last 429 or 529 left room for: another credential of the same target is
-    /// to be preferred.
+    /// Whether more calls are in flight than the last 429 or 529 left room for: another credential of the same target
+    /// is to be preferred.
     pub fn is_crowded(&self, now: Instant) -> bool {
         self.is_known() && lock(&self.mirror).is_crowded(now)
     }

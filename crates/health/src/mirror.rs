@@ -1,14 +1,14 @@
 //! A mirror of what a provider counts for one credential on one model, so that a target is passed over before the 429.
 //!
-//! Each limit is a bucket that fills steadily, as GCRA has it: what was left at the last word of the provider, plus what
-//! time has given back since, minus the calls that were started and not yet counted in any word. The provider's word
-//! always replaces our own. It is a hint all the same (buckets are finer than they are told, counters lag): a part is
-//! held back, a larger one after each 429 that came unforeseen, and what was said a minute ago binds nobody.
+//! Each limit is a bucket that fills steadily, as GCRA has it: what was left at the last word of the provider, plus
+//! what time has given back since, minus the calls that were started and not yet counted in any word. The provider's
+//! word always replaces our own. It is a hint all the same (buckets are finer than they are told, counters lag): a part
+//! is held back, a larger one after each 429 that came unforeseen, and what was said a minute ago binds nobody.
 //!
-//! Beside what is told stands what is felt ([`Cap`]): what is beyond that number goes to another credential of the target;
-//! whether other targets bear it is the operator's to say (`concurrency: aimd`, [`crate::Bound`]). And a target that inherits
-//! another's traffic is not given it all at once: above seven tenths of a limit, ten seconds may bring twice the calls of
-//! the ten before.
+//! Beside what is told stands what is felt ([`Cap`]): what is beyond that number goes to another credential of the
+//! target; whether other targets bear it is the operator's to say (`concurrency: aimd`, [`crate::Bound`]). And a target
+//! that inherits another's traffic is not given it all at once: above seven tenths of a limit, ten seconds may bring
+//! twice the calls of the ten before.
 //!
 //! A mirror steers and never refuses: the 429 is the truth, and parks.
 

@@ -153,8 +153,8 @@ impl Speeds {
         self.recent.begin_anew_of(size, from);
     }
 
-    /// A first token came, or was waited for in vain, after `took`. `own` = the rank of the prompt's size, where it has one.
-    /// Returns the verdict, which is the caller's to carry out where it is about a size.
+    /// A first token came, or was waited for in vain, after `took`. `own` = the rank of the prompt's size, where it has
+    /// one. Returns the verdict, which is the caller's to carry out where it is about a size.
     pub(crate) fn first_token_took(
         &self,
         took: Duration,

@@ -227,8 +227,8 @@ impl TargetHealth {
         lock(&self.first_tokens).quantiles()
     }
 
-    /// The time that 95 % of the first tokens to prompts of about so many tokens come within; `None` until two hundred have
-    /// come within an hour.
+    /// The time that 95 % of the first tokens to prompts of about so many tokens come within; `None` until two hundred
+    /// have come within an hour.
     pub fn late_first_token(&self, prompt_tokens: u64) -> Option<Duration> {
         self.speeds.late_first_token(prompt_tokens)
     }

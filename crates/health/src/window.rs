@@ -139,8 +139,8 @@ impl Latest {
 
 /// The latest twenty calls in the order of their starts.
 ///
-/// Failures are often told sooner than successes, so the latest to end are mostly calls from before a target became bad.
-/// Here a call that is still waited for counts as one that goes well.
+/// Failures are often told sooner than successes, so the latest to end are mostly calls from before a target became
+/// bad. Here a call that is still waited for counts as one that goes well.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Started {
     calls: [Option<StartedCall>; Self::MOST],
@@ -198,9 +198,9 @@ impl Started {
         }
     }
 
-    /// Whether each of so many in a row failed, or, of at least `least` since `oldest`, so many that a target which fails
-    /// much more than a share of `ratio` is likelier by far than this one as it usually is; reckoned back from the latest
-    /// that failed.
+    /// Whether each of so many in a row failed, or, of at least `least` since `oldest`, so many that a target which
+    /// fails much more than a share of `ratio` is likelier by far than this one as it usually is; reckoned back from
+    /// the latest that failed.
     pub(crate) fn fail_too_often(&self, run: u32, least: u32, ratio: f64, oldest: Instant) -> bool {
         let usual = self.usual.share();
         let bad = (MUCH_WORSE * ratio).max(2.0 * usual).min(SURELY_BAD);

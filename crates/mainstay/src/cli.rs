@@ -92,7 +92,8 @@ pub(crate) struct Explain {
     /// When it is asked, UTC, for prices that change by the hour: `2026-11-23T09:30`. Now by default.
     #[arg(long, value_name = "MOMENT")]
     pub(crate) at: Option<String>,
-    /// Read what the configuration has read beside the traffic (status pages, incident and price feeds) once before planning.
+    /// Read what the configuration has read beside the traffic (status pages, incident and price feeds) once before
+    /// planning.
     #[arg(long)]
     pub(crate) signals: bool,
 }
@@ -152,8 +153,8 @@ pub(crate) struct Simulate {
     /// The same seed misbehaves the same way.
     #[arg(short, long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Append what becomes of the calls of a gateway with a history to this file, for `mainstay history check`. Not with
-    /// `--upstream`.
+    /// Append what becomes of the calls of a gateway with a history to this file, for `mainstay history check`. Not
+    /// with `--upstream`.
     #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
     pub(crate) history: Option<PathBuf>,
 }

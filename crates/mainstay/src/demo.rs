@@ -1,8 +1,8 @@
 //! `demo`: one minute of live traffic through a real gateway on loopback, while the primary breaks in three ways.
 //!
-//! Every answer is checked as a client would: it is complete to the letter, or it ended with an error event. One that is
-//! neither was cut silently, and the last line counts those. A stream that broke and went on elsewhere counts as what its
-//! caller saw, an answer; how many there were is told by their traces.
+//! Every answer is checked as a client would: it is complete to the letter, or it ended with an error event. One that
+//! is neither was cut silently, and the last line counts those. A stream that broke and went on elsewhere counts as
+//! what its caller saw, an answer; how many there were is told by their traces.
 
 use crate::cli::Demo;
 use crate::demo_client::{Client, End, Outcome};

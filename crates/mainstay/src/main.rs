@@ -22,9 +22,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A request makes some hundred small allocations on whichever worker it runs. glibc's per-thread arenas grow and shrink by
-/// system calls under that, which costs a third of the CPU of a small request; this one keeps what it has. Without
-/// transparent huge pages, which would nearly double the memory of a thousand open streams.
+/// A request makes some hundred small allocations on whichever worker it runs. glibc's per-thread arenas grow and
+/// shrink by system calls under that, which costs a third of the CPU of a small request; this one keeps what it has.
+/// Without transparent huge pages, which would nearly double the memory of a thousand open streams.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -66,8 +66,8 @@ fn address(options: &Serve, snapshot: &Snapshot) -> Result<SocketAddr, String> {
     Ok(address)
 }
 
-/// Whoever reaches an address beyond loopback needs a key, unless the operator says otherwise. A reload is held to it as
-/// well: it changes the keys, and the address stays.
+/// Whoever reaches an address beyond loopback needs a key, unless the operator says otherwise. A reload is held to it
+/// as well: it changes the keys, and the address stays.
 fn may_listen(address: SocketAddr, snapshot: &Snapshot) -> Result<(), String> {
     if !address.ip().is_loopback() && snapshot.keys.is_empty() && !snapshot.allow_open {
         return Err(format!(

@@ -48,13 +48,13 @@ pub fn anchor(shown: &str) -> Anchor {
 /// Bytes of the shortest proof. Bytes, for a character of Chinese says as much as three of English.
 const PROOF_MIN: usize = 12;
 
-/// Chooses what a target that goes on natively is *not* given, so that it has to say it by itself: the last words shown,
-/// [`PROOF_MIN`] bytes or more from the start of a word, as few as make them unique where a few more do. `None` where
-/// nothing would be left before them.
+/// Chooses what a target that goes on natively is *not* given, so that it has to say it by itself: the last words
+/// shown, [`PROOF_MIN`] bytes or more from the start of a word, as few as make them unique where a few more do. `None`
+/// where nothing would be left before them.
 ///
 /// A target that goes on with what it was given says the next words again, for they are the most likely ones; one that
-/// starts anew, answers something else or speaks of the task does not. And the beginning it gets ends between two words,
-/// where its tokens end too.
+/// starts anew, answers something else or speaks of the task does not. And the beginning it gets ends between two
+/// words, where its tokens end too.
 pub(crate) fn proof(shown: &str) -> Option<Anchor> {
     let body = shown.trim_end();
     let mut chosen = None;

@@ -1,13 +1,12 @@
 //! The request that asks a target to go on.
 //!
-//! Three forms. *Native*: what was shown but for its last words, right-trimmed (Anthropic refuses trailing white space),
-//! is the beginning of the target's own turn, and that it says those words is the proof that it went on; or the
-//! provider's token stands for all of it. *Anchored*: the partial answer is a turn of the
-//! assistant, and a turn of the user asks to repeat its end and go on. *Opening*: so little was shown
-//! (less than [`MIN_OVERLAP`](crate::MIN_OVERLAP) characters) that a target which goes on could not be told from one that
-//! starts again (after "l", is "lama" the rest of "llama" or a new answer?), so no partial turn is sent at all: the
-//! turns stay as they are, a system instruction asks for an answer that begins with these characters, and it is joined
-//! only if it does.
+//! Three forms. *Native*: what was shown but for its last words, right-trimmed (Anthropic refuses trailing white
+//! space), is the beginning of the target's own turn, and that it says those words is the proof that it went on; or the
+//! provider's token stands for all of it. *Anchored*: the partial answer is a turn of the assistant, and a turn of the
+//! user asks to repeat its end and go on. *Opening*: so little was shown (less than [`MIN_OVERLAP`](crate::MIN_OVERLAP)
+//! characters) that a target which goes on could not be told from one that starts again (after "l", is "lama" the rest
+//! of "llama" or a new answer?), so no partial turn is sent at all: the turns stay as they are, a system instruction
+//! asks for an answer that begins with these characters, and it is joined only if it does.
 
 use crate::anchor::{Anchor, anchor, proof};
 use crate::join::Mode;
@@ -120,8 +119,8 @@ fn instruct(request: &mut Request, shown: &str, anchor: Anchor, partial_turn: bo
 fn says_again(request: &mut Request, shown: &str, anchor: Anchor) {
     let repeated = estimated_tokens(anchor.of(shown));
     request.max_output_tokens = request.max_output_tokens.map(|left| left.saturating_add(repeated));
-    // The provider would see a stop sequence across the seam and cut the repeated passage short, so that it could not be
-    // recognised: `StopSpan` looks after these alone.
+    // The provider would see a stop sequence across the seam and cut the repeated passage short, so that it could not
+    // be recognised: `StopSpan` looks after these alone.
     request.stop.retain(|stop| text::overlap(shown, stop) == 0);
 }
 

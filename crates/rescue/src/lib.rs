@@ -1,8 +1,9 @@
 //! Going on with an answer whose stream broke after the caller had seen a part of it: text and decision, no I/O.
 //!
-//! The way of a rescue: [`possibility`] says whether what was shown can be gone on with at all; [`ask`] makes the request
-//! for the next target and the [`Join`] that fits it; the target's text goes through the [`Join`], which removes what the
-//! caller already has, then through [`StopSpan`], which sees stop sequences across the seam, then through [`Hold`].
+//! The way of a rescue: [`possibility`] says whether what was shown can be gone on with at all; [`ask`] makes the
+//! request for the next target and the [`Join`] that fits it; the target's text goes through the [`Join`], which
+//! removes what the caller already has, then through [`StopSpan`], which sees stop sequences across the seam, then
+//! through [`Hold`].
 //!
 //! One rule does not bend: a wrong join (a character doubled, lost, or not of the answer) is never released. Where the
 //! text does not prove the seam, the answer of [`Join`] is a [`Verdict`], and the stream ends with an honest error.

@@ -1,8 +1,8 @@
 //! What a request costs beside a typical one of its model: what the retry budget counts in.
 //!
 //! One retry of a prompt of 200k tokens is worth hundreds of short ones, so that a budget of requests bounds nothing. A
-//! request is worth what it is expected to cost at its first candidate over what requests of its model cost in the mean: in
-//! money where the price is known, in tokens where it is not.
+//! request is worth what it is expected to cost at its first candidate over what requests of its model cost in the
+//! mean: in money where the price is known, in tokens where it is not.
 
 use crate::ledger::Mean;
 use crate::price::Estimate;

@@ -1,7 +1,7 @@
 //! Price guards: what a target may cost, alone, beside the primary, and within a stretch of time.
 //!
-//! Guards judge by the most a request may cost (nothing from the cache, the caller's cap used up), so that what they let
-//! through keeps to them. A target of unknown price passes none.
+//! Guards judge by the most a request may cost (nothing from the cache, the caller's cap used up), so that what they
+//! let through keeps to them. A target of unknown price passes none.
 
 use crate::price::Estimate;
 use crate::{ExclusionReason, SpendLimit, Target};

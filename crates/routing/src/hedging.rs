@@ -1,8 +1,8 @@
 //! A second attempt beside the first, as a model asks for it: when the first token is late (`hedge`), or from the start
 //! (`race`). Which of them answers first serves; the machine's part is in `machine/beside.rs`.
 //!
-//! What that may cost in all is a bucket of tokens that only requests fill: it begins empty, so that at no time more has
-//! been spent on hedges than the budget's share of what was asked.
+//! What that may cost in all is a bucket of tokens that only requests fill: it begins empty, so that at no time more
+//! has been spent on hedges than the budget's share of what was asked.
 
 use crate::{Candidate, Model, Needs, Plan};
 use catalog::{Ratio, Usd};

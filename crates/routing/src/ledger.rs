@@ -1,5 +1,5 @@
-//! What routing has learned of money: how long answers are, how much of a prompt is read from a cache, and what a target
-//! has cost; how quick it is; and where conversations stand.
+//! What routing has learned of money: how long answers are, how much of a prompt is read from a cache, and what a
+//! target has cost; how quick it is; and where conversations stand.
 //!
 //! [`Ledger`] is the process-wide register, by stable ids, so that a reload of the configuration forgets nothing.
 

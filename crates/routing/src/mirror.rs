@@ -1,7 +1,7 @@
 //! The target that a share of a model's requests is copied to. Its answers go to nobody.
 //!
-//! It is a model of its own with one target: breaker, speeds, limits, credentials' parks and accounts are kept apart from
-//! those that callers use, so that a copy can harm nobody's path, and its target is judged by copies alone.
+//! It is a model of its own with one target: breaker, speeds, limits, credentials' parks and accounts are kept apart
+//! from those that callers use, so that a copy can harm nobody's path, and its target is judged by copies alone.
 
 use crate::{Model, Needs, Target, filter};
 use canon::Instant;

@@ -1,8 +1,8 @@
 //! Which region is nearest, by what its first tokens show.
 //!
-//! First tokens of a model's regions are compared by their logarithm, relative to what prompts of their size usually take. The
-//! region that leads keeps its place until another is surely nearer: a fifth quicker over its latest answers, and a minute after
-//! the change before.
+//! First tokens of a model's regions are compared by their logarithm, relative to what prompts of their size usually
+//! take. The region that leads keeps its place until another is surely nearer: a fifth quicker over its latest answers,
+//! and a minute after the change before.
 
 use canon::Instant;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,8 +47,8 @@ pub struct Nearness {
 }
 
 impl Near {
-    /// These are the regions, each as often as you like. What is known of them stays; the first one leads until another is
-    /// known to be nearer.
+    /// These are the regions, each as often as you like. What is known of them stays; the first one leads until another
+    /// is known to be nearer.
     pub fn compare(&self, names: &[&str]) {
         let mut regions = self.lock();
         let leader = regions.list.get(regions.leader).map(|region| Arc::clone(&region.name));

@@ -31,14 +31,15 @@ pub struct Needs {
     pub reasoning: bool,
     /// The caller gets a stream.
     pub streamed: bool,
-    /// Its tier, where a label or its text says so. No part of the head: who plans reads it, [`crate::tier::Tiers::read`].
+    /// Its tier, where a label or its text says so. No part of the head: who plans reads it,
+    /// [`crate::tier::Tiers::read`].
     #[serde(skip)]
     pub tier: Option<Assigned>,
     /// Who goes first where there is not enough for all. Who plans says it.
     #[serde(skip)]
     pub priority: Priority,
-    /// When it was asked, for prices that change by the hour. No part of the request: who plans says it. `None` = no hour
-    /// is known, and the prices are those of any.
+    /// When it was asked, for prices that change by the hour. No part of the request: who plans says it. `None` = no
+    /// hour is known, and the prices are those of any.
     #[serde(skip)]
     pub asked_at: Option<Moment>,
     /// The conversation it belongs to. Who plans says it; `None` = to none.

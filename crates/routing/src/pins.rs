@@ -170,8 +170,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain map: whatever is set and asked when, a pin is the latest set and not expired, or, when others
-        /// pushed it out, none; and it is not pushed out while fewer than a generation of others were set since.
+        /// Against a plain map: whatever is set and asked when, a pin is the latest set and not expired, or, when
+        /// others pushed it out, none; and it is not pushed out while fewer than a generation of others were set since.
         #[test]
         fn a_pin_is_what_was_set_last_or_nothing(
             steps in proptest::collection::vec((0_u64..1_500, 0_u64..20, any::<bool>()), 1..3_000)

@@ -1,5 +1,5 @@
-//! Which checks an answer must pass, as the configuration resolves them. They are carried out where answers are read; what
-//! follows from one that is not passed is the fault table's row for `bad_answer`.
+//! Which checks an answer must pass, as the configuration resolves them. They are carried out where answers are read;
+//! what follows from one that is not passed is the fault table's row for `bad_answer`.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! Conversations that stay with their target, so that tone and prompt cache survive.
 //!
-//! A session is a key ([`Session`]) and a soft pin ([`crate::Pins`]): an exchange of a pinned conversation is offered to
-//! its target first, unless that cannot serve it or health has lowered it. The pin is set when an answer is complete, moves
-//! when somebody else had to give one, and ends when the cache it protects does. A conversation that has moved stays
-//! moved: going back would write the prefix into a cold cache a second time.
+//! A session is a key ([`Session`]) and a soft pin ([`crate::Pins`]): an exchange of a pinned conversation is offered
+//! to its target first, unless that cannot serve it or health has lowered it. The pin is set when an answer is
+//! complete, moves when somebody else had to give one, and ends when the cache it protects does. A conversation that
+//! has moved stays moved: going back would write the prefix into a cold cache a second time.
 
 use crate::pins::Pin;
 use crate::price::Estimate;
@@ -19,7 +19,8 @@ use std::time::Duration;
 /// How long a pin lives that nobody uses: Anthropic keeps a cache for 5 minutes after its last use, OpenAI for 5 to 10.
 const TTL: Duration = Duration::from_secs(5 * 60);
 /// Prompts from this many tokens on are cached (OpenAI; Anthropic's models from 1,024 or more). A long prompt in a cold
-/// cache is slow anywhere, and dear: a conversation that has one leaves its target when that fails, not when it is slow.
+/// cache is slow anywhere, and dear: a conversation that has one leaves its target when that fails, not when it is
+/// slow.
 const LEAST_CACHED: u64 = 1_024;
 
 /// Which conversation a request belongs to.
@@ -39,9 +40,9 @@ impl Session {
         Self { key: hasher.finish(), turns: None }
     }
 
-    /// A conversation that nobody names, by what it begins with; `write` says that. It is followed to its target only when
-    /// it has gone on since: a history that holds `turns` turns of the model is one no longer than it was when the same
-    /// prompt is sent again.
+    /// A conversation that nobody names, by what it begins with; `write` says that. It is followed to its target only
+    /// when it has gone on since: a history that holds `turns` turns of the model is one no longer than it was when the
+    /// same prompt is sent again.
     pub fn derived(tenant: Option<&str>, turns: u32, write: impl FnOnce(&mut DefaultHasher)) -> Self {
         let mut hasher = keyed(tenant, "");
         write(&mut hasher);
@@ -134,8 +135,8 @@ pub(crate) fn is_below(model: &Model, pin: &Pin<Arc<TargetLedger>>, tiers: &Tier
     pinned.and_then(|target| tiers.step(asked, target)).is_some_and(Step::is_down)
 }
 
-/// Puts the pinned target first: with everything healthy, and now if health has not lowered it. What a rule prefers or avoids
-/// goes before that.
+/// Puts the pinned target first: with everything healthy, and now if health has not lowered it. What a rule prefers or
+/// avoids goes before that.
 pub(crate) fn seat(
     model: &Model,
     needs: &Needs,

@@ -135,7 +135,8 @@ impl Speed {
         }
     }
 
-    /// The logarithm of how much longer than usual it takes, with the ages of calls that have waited for longer than that.
+    /// The logarithm of how much longer than usual it takes, with the ages of calls that have waited for longer than
+    /// that.
     fn relative(&self, now: Instant) -> Option<f64> {
         let ages = self.waiting.iter().filter_map(|slot| {
             let word = slot.load(Ordering::Relaxed);
@@ -224,7 +225,8 @@ impl Watch {
         self.target.judges.ended(false, now);
     }
 
-    /// Nobody waits any more: an answer would have taken longer than this, which counts where it is longer than expected.
+    /// Nobody waits any more: an answer would have taken longer than this, which counts where it is longer than
+    /// expected.
     pub(crate) fn given_up(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.has_answered, true) {
             self.leave();

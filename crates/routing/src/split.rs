@@ -1,9 +1,9 @@
 //! Weighted splits that keep to an arm, and experiments that are told.
 //!
-//! Whoever is drawn for a user or a session is drawn for it again: the random number of the draw is a hash of who asks and
-//! of the arm (weighted rendezvous hashing). So a change of weights moves the share that has to move and nobody else, an
-//! arm that is added takes from all in proportion, and the order of the list means nothing. It needs no memory, holds over
-//! restarts, and is the same at every replica.
+//! Whoever is drawn for a user or a session is drawn for it again: the random number of the draw is a hash of who asks
+//! and of the arm (weighted rendezvous hashing). So a change of weights moves the share that has to move and nobody
+//! else, an arm that is added takes from all in proportion, and the order of the list means nothing. It needs no
+//! memory, holds over restarts, and is the same at every replica.
 
 use crate::{Model, Node, Session, Strategy};
 use std::fmt;

@@ -1,4 +1,5 @@
-//! A checked expression, and its value for a request now. No allocation, no panic; every part is looked at once at most.
+//! A checked expression, and its value for a request now. No allocation, no panic; every part is looked at once at
+//! most.
 //!
 //! A value can be unknown (a label that is absent, a percentile without samples) or fail (an overflow, a division by
 //! zero). As in CEL, `&&` and `||` are commutative over both: `false && unknown` is false, `true || unknown` is true.

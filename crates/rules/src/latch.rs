@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A rule that moved the traffic away from what it measures sees no more of it. It cannot stay on for ever on old
-//! numbers, and cannot give everything back at once on none. So it returns by a ramp: a growing share of the requests is
-//! exempt from it, and what becomes of them is the fresh evidence that puts it back on or lets it go. The ramp's clock
-//! stands still while the condition is true, and old evidence never puts a rule back on.
+//! numbers, and cannot give everything back at once on none. So it returns by a ramp: a growing share of the requests
+//! is exempt from it, and what becomes of them is the fresh evidence that puts it back on or lets it go. The ramp's
+//! clock stands still while the condition is true, and old evidence never puts a rule back on.
 //!
 //! A rule that measures nothing (the time of day) has no ramp.
 

@@ -1,7 +1,7 @@
 //! Recurring jobs, and when each is due.
 //!
-//! Every interval is jittered, so that neither the jobs of one process nor the replicas of a fleet fall into step. A job
-//! that fails is asked for less and less often. A job under way is not due.
+//! Every interval is jittered, so that neither the jobs of one process nor the replicas of a fleet fall into step. A
+//! job that fails is asked for less and less often. A job under way is not due.
 
 use canon::Instant;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! Reading incidents that somebody else reports: a list as JSON, of a feed or of a webhook, and RSS or Atom.
 //!
-//! The JSON is ours and documented in `docs/SIGNALS.md`. RSS 2.0 (<https://www.rssboard.org/rss-specification>) and Atom
-//! (RFC 4287) are made for people: an item is an incident that goes on for as long after its date as the configuration
-//! says, unless the first word of its state says that it is over. Status pages put their latest update first.
+//! The JSON is ours and documented in `docs/SIGNALS.md`. RSS 2.0 (<https://www.rssboard.org/rss-specification>) and
+//! Atom (RFC 4287) are made for people: an item is an incident that goes on for as long after its date as the
+//! configuration says, unless the first word of its state says that it is over. Status pages put their latest update
+//! first.
 
 use crate::when::{rfc2822, rfc3339};
 use crate::{Concern, Incident};
@@ -79,8 +80,8 @@ enum Until {
     Date(String),
 }
 
-/// Reads the incidents of a JSON document. `of` is whom the source may speak of: an incident that states somebody else is
-/// left out, and what one does not state is taken from there.
+/// Reads the incidents of a JSON document. `of` is whom the source may speak of: an incident that states somebody else
+/// is left out, and what one does not state is taken from there.
 ///
 /// # Errors
 /// What of it could not be read.

@@ -116,8 +116,8 @@ impl Book {
         changes
     }
 
-    /// A source that reports one by one reports this; it is believed until then unless it is over. `None` = it has as many
-    /// incidents as are kept.
+    /// A source that reports one by one reports this; it is believed until then unless it is over. `None` = it has as
+    /// many incidents as are kept.
     pub fn reported(&mut self, source: &str, report: Report, until: Instant, now: Instant) -> Option<Changes> {
         let place = self.sources.iter().position(|known| &*known.name == source).unwrap_or_else(|| {
             self.sources.push(Source { name: source.into(), until: Instant::FAR_FUTURE, incidents: Vec::new() });

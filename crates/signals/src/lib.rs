@@ -1,9 +1,10 @@
 //! What is asked beside the traffic, and when.
 //!
-//! [`read_page`] reads what a provider reports of itself, [`read_reports`] and [`read_items`] what others do, into [`Incident`]s, and a [`Book`] keeps what every source reports as
-//! long as it is believed. An [`Agenda`] says which of the recurring jobs of a process are due; [`Probing`] says whether a target is to be asked
-//! whether it is well. Who asks, and over which connection, is the gateway's affair: nothing here waits, and no request
-//! ever waits for anything here.
+//! [`read_page`] reads what a provider reports of itself, [`read_reports`] and [`read_items`] what others do, into
+//! [`Incident`]s, and a [`Book`] keeps what every source reports as long as it is believed. An [`Agenda`] says which of
+//! the recurring jobs of a process are due; [`Probing`] says whether a target is to be asked whether it is well. Who
+//! asks, and over which connection, is the gateway's affair: nothing here waits, and no request ever waits for anything
+//! here.
 //!
 //! Pure: `now` is an argument, randomness comes from a seed.
 

@@ -1,8 +1,8 @@
 //! A price feed: what some targets cost at the moment, told from outside.
 //!
-//! A price that is told counts from then on as a price that is written, so it is held to more: only targets that are there,
-//! no half of a list, and no step larger than is allowed from the price in force. What is refused is said, and the price in
-//! force stays. Nothing is guessed: a price that nobody tells any more stays as it was last told.
+//! A price that is told counts from then on as a price that is written, so it is held to more: only targets that are
+//! there, no half of a list, and no step larger than is allowed from the price in force. What is refused is said, and
+//! the price in force stays. Nothing is guessed: a price that nobody tells any more stays as it was last told.
 
 use catalog::{Moment, Prices, Rate, Ratio, Usd};
 use serde::Deserialize;
@@ -33,7 +33,8 @@ enum Document {
     Bare(Vec<Value>),
 }
 
-/// Reads a price feed: `[{ "target", "input", "output", "cached_input", "cache_write" }]`, in US dollars per million tokens.
+/// Reads a price feed: `[{ "target", "input", "output", "cached_input", "cache_write" }]`, in US dollars per million
+/// tokens.
 ///
 /// # Errors
 /// When it is no list of prices at all; an entry that is none is counted.
@@ -77,8 +78,8 @@ impl fmt::Display for TooFar {
     }
 }
 
-/// Whether prices may follow on those in force at this moment: each within `most` of what it was. Where none is in force, any
-/// may.
+/// Whether prices may follow on those in force at this moment: each within `most` of what it was. Where none is in
+/// force, any may.
 ///
 /// # Errors
 /// The first step that is too large.

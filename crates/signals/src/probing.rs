@@ -1,11 +1,11 @@
 //! Which targets are probed, how, and whether one is to be asked now.
 //!
-//! Two kinds of call, which prove different things. A list of models comes back only from a provider that can be reached
-//! and that takes the credential; it costs nothing and says nothing of generation, so it never counts as a success of
-//! the target. A token is what a caller would get, and counts as an answer does.
+//! Two kinds of call, which prove different things. A list of models comes back only from a provider that can be
+//! reached and that takes the credential; it costs nothing and says nothing of generation, so it never counts as a
+//! success of the target. A token is what a caller would get, and counts as an answer does.
 //!
-//! A target that rests is left alone until its rest is over: the rest is the breaker's to say. A target with callers tells
-//! enough by itself.
+//! A target that rests is left alone until its rest is over: the rest is the breaker's to say. A target with callers
+//! tells enough by itself.
 
 use canon::Instant;
 use catalog::Pattern;

@@ -41,7 +41,8 @@ pub enum NativeWay {
     BetaPrefix,
     /// That turn says `partial: true` (Qwen, Moonshot). Without it, it is a finished turn.
     Partial,
-    /// The request says `add_generation_prompt: false` and `continue_final_message: true` (vLLM, `llama.cpp`, `SGLang`).
+    /// The request says `add_generation_prompt: false` and `continue_final_message: true` (vLLM, `llama.cpp`,
+    /// `SGLang`).
     FinalMessage,
     /// The same request again with `continuationToken` (Gemini 4).
     Token,

@@ -1,7 +1,7 @@
 //! Decoding of answers that come compressed although `identity` was asked for.
 //!
-//! Pull-based: a frame of at most 16 KiB is decoded when the caller asks for one, so a small answer that would unfold to
-//! gigabytes costs nothing until somebody reads it. A coded stream that ends early is a broken stream.
+//! Pull-based: a frame of at most 16 KiB is decoded when the caller asks for one, so a small answer that would unfold
+//! to gigabytes costs nothing until somebody reads it. A coded stream that ends early is a broken stream.
 
 mod zstd;
 

@@ -1,8 +1,8 @@
 //! One HTTP/1.1 connection and the one call on it.
 //!
-//! There is no task per connection: whoever waits for the answer drives the connection, in the same poll. So a call costs
-//! no hand-over between tasks, bytes are read only when the caller asks for them, and dropping the call or its body
-//! closes the socket at once. An idle connection is looked at when it is taken and when the pool is swept.
+//! There is no task per connection: whoever waits for the answer drives the connection, in the same poll. So a call
+//! costs no hand-over between tasks, bytes are read only when the caller asks for them, and dropping the call or its
+//! body closes the socket at once. An idle connection is looked at when it is taken and when the pool is swept.
 //!
 //! The futures and channels between the two halves of hyper's client make progress only when the driver half is polled,
 //! which happens right here; they are polled with a waker that does nothing, and the driver with the connection's own

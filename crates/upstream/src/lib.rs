@@ -4,8 +4,8 @@
 //! pipeline runs over sockets and on virtual time.
 //!
 //! The way of a call: a pool per endpoint (`pool`) hands out a connection or asks for one to be made (`dial`, `tls`,
-//! `proxy`); the call crosses it (`http1`, `http2`); the answer's body gives the connection back when it was read to its
-//! end, and closes or resets it when it is dropped before. Nothing is retried here: the attempt machine decides.
+//! `proxy`); the call crosses it (`http1`, `http2`); the answer's body gives the connection back when it was read to
+//! its end, and closes or resets it when it is dropped before. Nothing is retried here: the attempt machine decides.
 
 mod decode;
 mod dial;
@@ -58,7 +58,8 @@ pub struct Call {
     pub method: Method,
     /// Path and query after the endpoint's prefix.
     pub path: String,
-    /// End-to-end headers, credentials included; the transport adds `host`, `content-length` and `accept-encoding: identity`.
+    /// End-to-end headers, credentials included; the transport adds `host`, `content-length` and `accept-encoding:
+    /// identity`.
     pub headers: HeaderMap,
     /// The body, shared by every attempt.
     pub body: Bytes,

@@ -263,7 +263,8 @@ impl Encoder {
         self.calls_before.saturating_add(call)
     }
 
-    /// Another target goes on with what was written: its text into the open text block, all else into blocks of its own.
+    /// Another target goes on with what was written: its text into the open text block, all else into blocks of its
+    /// own.
     fn go_on(&mut self, out: &mut BytesMut) {
         self.calls_before = self.calls;
         self.held.clear();

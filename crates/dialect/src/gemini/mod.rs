@@ -6,8 +6,8 @@
 //!
 //! Fields with no canonical form go into [`Request::extra`](canon::Request::extra) under their whole path
 //! (`generationConfig.speechConfig`, `contents[0].parts[1].videoMetadata`), so that other dialects report exactly what
-//! they drop and this one puts back what has a place outside `contents` and `tools`. A key of the caller's that looks like
-//! a path stands quoted (`["generationConfig.topK"]`) and goes back as the one key it was.
+//! they drop and this one puts back what has a place outside `contents` and `tools`. A key of the caller's that looks
+//! like a path stands quoted (`["generationConfig.topK"]`) and goes back as the one key it was.
 
 mod answer;
 mod cite;

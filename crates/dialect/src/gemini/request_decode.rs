@@ -75,7 +75,8 @@ fn turns(map: &mut Map<String, Value>, request: &mut Request) -> Result<(), BadR
         } else if turn.role == Role::User {
             return Err(missing(&at.key("parts"), "at least one part"));
         }
-        // A model that had nothing to say (cut off, blocked) is often kept so in a history: it says nothing here either.
+        // A model that had nothing to say (cut off, blocked) is often kept so in a history: it says nothing here
+        // either.
     }
     if some { Ok(()) } else { Err(missing(&contents_at.index(0).key("parts"), "at least one part")) }
 }

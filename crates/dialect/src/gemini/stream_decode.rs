@@ -1,8 +1,8 @@
 //! `streamGenerateContent?alt=sse` to canonical events.
 //!
 //! The protocol has no terminator but the end of the connection after a finish reason for every candidate. A finish
-//! reason is not always the last word: `STOP` stands beside an `executableCode` part whose result and answer still come,
-//! and older models state it in every chunk. So `Finish` and `Done` come from [`end`](StreamDecoder::end) alone.
+//! reason is not always the last word: `STOP` stands beside an `executableCode` part whose result and answer still
+//! come, and older models state it in every chunk. So `Finish` and `Done` come from [`end`](StreamDecoder::end) alone.
 
 use super::answer::{extra, index_of, prompt_block, read_part, take_parts, text_of};
 use super::cite::{self, Text};

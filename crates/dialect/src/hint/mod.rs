@@ -1,8 +1,9 @@
 //! The hint grammar: when may a limited credential be used again?
 //!
-//! Providers say it in seven ways. The most explicit wins: `retry-after-ms`, `retry-after`, the reset of a limit that has
-//! nothing left, `retryDelay` in the body, "try again in 2.5s" in the text, and last the reset of the limit that is
-//! nearest its end. Negative hints are ignored, absurd ones cut to the caller's longest. Nothing here panics on any input.
+//! Providers say it in seven ways. The most explicit wins: `retry-after-ms`, `retry-after`, the reset of a limit that
+//! has nothing left, `retryDelay` in the body, "try again in 2.5s" in the text, and last the reset of the limit that is
+//! nearest its end. Negative hints are ignored, absurd ones cut to the caller's longest. Nothing here panics on any
+//! input.
 
 mod calendar;
 mod grammar;

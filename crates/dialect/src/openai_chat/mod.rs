@@ -1,8 +1,8 @@
 //! `OpenAI` chat completions, and the many APIs that copy it.
 //!
-//! One reader and one writer serve them all: reading tolerates every deviation seen in the wild (missing indexes, several
-//! finish reasons, reasoning under three names, errors inside a 200), writing follows `OpenAI`'s own specification and
-//! bends only where the target's [`Profile`](crate::profile::Profile) says so.
+//! One reader and one writer serve them all: reading tolerates every deviation seen in the wild (missing indexes,
+//! several finish reasons, reasoning under three names, errors inside a 200), writing follows `OpenAI`'s own
+//! specification and bends only where the target's [`Profile`](crate::profile::Profile) says so.
 //!
 //! Beyond the specification, answers written here carry `reasoning_content` (the field most compatible providers use
 //! for the model's thinking), `reasoning_details` (`OpenRouter`'s field for signed or encrypted thinking of this

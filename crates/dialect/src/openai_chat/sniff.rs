@@ -1,9 +1,9 @@
 //! What a stream or an answer of this dialect shows in passing, without building it.
 //!
 //! One pass of a typed reader over the frame both validates it and looks at the few fields that matter; nothing is
-//! allocated for a content frame but the list of choices. Frames with usage or an error are read in full. What the caller is
-//! shown is recorded from the same pass: the text as the reader meets it, the rest by looking closer at the few frames that
-//! hold more than text.
+//! allocated for a content frame but the list of choices. Frames with usage or an error are read in full. What the
+//! caller is shown is recorded from the same pass: the text as the reader meets it, the rest by looking closer at the
+//! few frames that hold more than text.
 
 use super::answer_decode::{json_start, usage_of};
 use super::probe::{Probe, Said, Word};

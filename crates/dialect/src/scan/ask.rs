@@ -4,8 +4,8 @@ use super::Scan;
 use super::json::Parsed;
 use super::walk::Walker;
 
-/// Gives each text of [`Scan::ask`] to `each`: the bytes between the quotes, escapes as written. Only the texts: no media,
-/// no names of members. `body` is the one that was scanned.
+/// Gives each text of [`Scan::ask`] to `each`: the bytes between the quotes, escapes as written. Only the texts: no
+/// media, no names of members. `body` is the one that was scanned.
 ///
 /// Knows no dialect: in every one of them the content of a turn is a string, or an array of parts whose words stand in
 /// `text`.

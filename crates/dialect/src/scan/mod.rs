@@ -46,8 +46,8 @@ pub struct Scan {
     pub max_output_tokens: Option<u64>,
     /// Messages of the conversation, those of the assistant included.
     pub turns: u32,
-    /// What is asked now: the content of the last turn of the user, as JSON; see [`ask_texts`]. A turn that gives results
-    /// of tools asks nothing.
+    /// What is asked now: the content of the last turn of the user, as JSON; see [`ask_texts`]. A turn that gives
+    /// results of tools asks nothing.
     pub ask: Option<Range<usize>>,
     /// Tools are offered.
     pub has_tools: bool,

@@ -83,8 +83,8 @@ fn scalar(bytes: &[u8], hasher: &mut impl Hasher) {
     }
 }
 
-/// Writes white space over a top-level field and forgets it: nobody upstream sees it, and everything else stays where it
-/// is.
+/// Writes white space over a top-level field and forgets it: nobody upstream sees it, and everything else stays where
+/// it is.
 pub fn blank(body: Bytes, scan: &mut Scan, key: &str) -> Bytes {
     let Some(at) = scan.fields.iter().position(|field| field.key == key) else { return body };
     let field = scan.fields.remove(at);

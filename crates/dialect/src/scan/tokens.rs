@@ -1,8 +1,8 @@
 //! How many tokens a prompt has, about: good to a third, and free.
 //!
 //! Counted in quarters of a token: a byte of ASCII is one (English prose and JSON run at about four bytes a token), a
-//! letter of two UTF-8 bytes two (Cyrillic, Greek, accents), of three bytes four (Chinese, Japanese, Hindi: about a token
-//! each), of four bytes eight (emoji). Media are charged by what vendors charge for typical ones.
+//! letter of two UTF-8 bytes two (Cyrillic, Greek, accents), of three bytes four (Chinese, Japanese, Hindi: about a
+//! token each), of four bytes eight (emoji). Media are charged by what vendors charge for typical ones.
 
 /// A picture: a megapixel costs 765 (`OpenAI`, high detail), 1,334 (Anthropic) or 258–1,032 tokens (Gemini).
 const IMAGE: u64 = 1_000;

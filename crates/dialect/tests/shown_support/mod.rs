@@ -1,5 +1,5 @@
-//! What the tests of recording and resuming share: sniffing and decoding a stream side by side, and what a stream says in
-//! all.
+//! What the tests of recording and resuming share: sniffing and decoding a stream side by side, and what a stream says
+//! in all.
 
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test binary uses its own part of this")]
 
@@ -158,8 +158,8 @@ impl SideBySide {
             assert_eq!(recorded.created, decoded.created, "{name}");
             assert!(recorded.begun || decoded.is_empty(), "{name}");
         }
-        // A decoder tells of signatures, sources and opaque blocks when their block is over, and of another candidate when
-        // it says something.
+        // A decoder tells of signatures, sources and opaque blocks when their block is over, and of another candidate
+        // when it says something.
         assert!(recorded.reasoning || !decoded.reasoning, "{name}: reasoning");
         assert!(recorded.signed || !decoded.signed, "{name}: signed");
         assert!(recorded.obstacle.is_some() || decoded.obstacle.is_none(), "{name}: {:?}", decoded.obstacle);

@@ -75,8 +75,8 @@ impl Task {
         }
     }
 
-    /// Tokens of what varies in the prompt, and of the answer; docs/COST.md has the sources. An application that watches
-    /// its bill caps its answers: the most of an answer is what the request states.
+    /// Tokens of what varies in the prompt, and of the answer; docs/COST.md has the sources. An application that
+    /// watches its bill caps its answers: the most of an answer is what the request states.
     fn sizes(self) -> (Size, Size) {
         let size = |mean, sigma, most| Size { mean, sigma, most };
         match self {

@@ -1,7 +1,8 @@
 //! The evaluator: a logical model of the same configuration that scores an answer before it is given.
 //!
-//! It is asked as any caller would ask it, through plan, attempts and health, but what it says is not evaluated in turn. An
-//! evaluator that fails, is late, or says nothing that can be read lets the answer pass, and that is written down.
+//! It is asked as any caller would ask it, through plan, attempts and health, but what it says is not evaluated in
+//! turn. An evaluator that fails, is late, or says nothing that can be read lets the answer pass, and that is written
+//! down.
 
 use super::{Check, Finding, Outcome, Record, Said};
 use crate::attempt::Exchange;
@@ -179,8 +180,8 @@ fn not_evaluated(said: &Said) -> Option<&'static str> {
     (said.text.len() > ANSWER).then_some("it is longer than 1 MiB")
 }
 
-/// What the evaluator is asked. Conversation and answer stand in it as JSON strings, so that nothing in them reads as an
-/// instruction of the question's own.
+/// What the evaluator is asked. Conversation and answer stand in it as JSON strings, so that nothing in them reads as
+/// an instruction of the question's own.
 fn question(evaluate: &Evaluate, exchange: &Exchange, answer: &str) -> Value {
     let meaning = |criterion: &Criterion| match criterion {
         Criterion::Relevance => "relevance: does the answer do what the last turn of the conversation asks for?",

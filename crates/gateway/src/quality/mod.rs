@@ -1,10 +1,12 @@
 //! Quality at the gate: whether an answer is one. Cheap checks look at what is held before the commit and at the end of
 //! the answer; an evaluator, where one is configured, scores an answer that is held back whole for it.
 //!
-//! Before the commit an answer that does not pass is a `bad_answer`, and another target is asked; after it that is written
-//! down. What a provider blocked (`content_blocked`) is never looked at. Answers of several candidates are not either.
+//! Before the commit an answer that does not pass is a `bad_answer`, and another target is asked; after it that is
+//! written down. What a provider blocked (`content_blocked`) is never looked at. Answers of several candidates are not
+//! either.
 //!
-//! The verdicts are pure functions of what was said; [`inspection`] applies them to a stream, [`evaluate`] asks the model.
+//! The verdicts are pure functions of what was said; [`inspection`] applies them to a stream, [`evaluate`] asks the
+//! model.
 
 mod evaluate;
 mod head;

@@ -1,10 +1,11 @@
 //! Whether a value follows a JSON Schema, as far as the keywords that structured output uses go.
 //!
-//! Looked at: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`,
-//! `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`, `minLength`, `maxLength`, `minimum`, `maximum`,
-//! `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `anyOf`, `oneOf`, `allOf`, `not`, `if`/`then`/`else`, and `$ref`
-//! within the schema. Everything else (`pattern`, `format`, schemas elsewhere) is passed over: a value is only ever said to
-//! be wrong where it is. A schema that takes too many steps, or refers to itself without end, is given up as not violated.
+//! Looked at: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`,
+//! `maxProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`, `minLength`, `maxLength`, `minimum`,
+//! `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, `anyOf`, `oneOf`, `allOf`, `not`,
+//! `if`/`then`/`else`, and `$ref` within the schema. Everything else (`pattern`, `format`, schemas elsewhere) is passed
+//! over: a value is only ever said to be wrong where it is. A schema that takes too many steps, or refers to itself
+//! without end, is given up as not violated.
 //!
 //! Messages name places and keywords, never what the answer says.
 

@@ -49,8 +49,8 @@ pub(super) fn at_end(checks: Checks, said: &Said, inquiry: &Inquiry, target: &Ta
     match end_of(said.finish) {
         End::Untouched => return None,
         End::Limit => {
-            // JSON that was cut off is broken for that reason alone, and an answer of white space may be all that the cap
-            // of a caller left room for.
+            // JSON that was cut off is broken for that reason alone, and an answer of white space may be all that the
+            // cap of a caller left room for.
             return checks.truncated.then(|| Finding::new(Check::Truncated, "a limit cut it off"));
         }
         End::Whole => {}

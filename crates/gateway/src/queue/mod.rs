@@ -1,8 +1,8 @@
 //! The queue of `when_exhausted`: requests that wait for a target that is due before their deadline.
 //!
 //! No task looks after a queue: the first in line does, for all of it, with its own timer; when it goes, the next one
-//! is woken, and the others see to it that it comes to that. A caller that hangs up drops its place at once. Who is first and who goes next is [`line`]'s; how fast is
-//! [`pace`]'s.
+//! is woken, and the others see to it that it comes to that. A caller that hangs up drops its place at once. Who is
+//! first and who goes next is [`line`]'s; how fast is [`pace`]'s.
 
 mod line;
 mod pace;

@@ -173,8 +173,8 @@ impl Asking {
     }
 }
 
-/// What changes an answer beside body and model: who may serve, what rules go by in choosing among them, and what crosses
-/// to them from the caller's headers.
+/// What changes an answer beside body and model: who may serve, what rules go by in choosing among them, and what
+/// crosses to them from the caller's headers.
 fn facts(admitted: &Admitted) -> Vec<String> {
     let targets = &admitted.model.targets;
     let mut facts: Vec<String> = targets.iter().map(|target| target.id.clone()).collect();

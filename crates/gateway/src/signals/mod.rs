@@ -1,7 +1,8 @@
-//! What is asked beside the traffic: probes of targets, status pages, feeds of incidents and prices; and incidents that are told.
+//! What is asked beside the traffic: probes of targets, status pages, feeds of incidents and prices; and incidents that
+//! are told.
 //!
-//! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few jobs
-//! are under way at once, each within a time limit; no request ever waits for one.
+//! One task does all of it ([`Gateway::tend`]): what is due, and when, is the `signals` crate's to say. At most a few
+//! jobs are under way at once, each within a time limit; no request ever waits for one.
 
 mod fetch;
 mod poll;
@@ -89,7 +90,8 @@ impl Wanted {
 }
 
 impl Gateway {
-    /// Does what is done beside the traffic, for as long as it is polled: probes, and reading status pages and feeds. Run it once; the server does.
+    /// Does what is done beside the traffic, for as long as it is polled: probes, and reading status pages and feeds.
+    /// Run it once; the server does.
     pub async fn tend(&self) {
         let mut agenda = Agenda::new(self.signals.seed);
         let mut under_way = UnderWay::default();

@@ -1,7 +1,7 @@
 //! The prices that a feed told, and the configuration with them.
 //!
-//! A configuration is replaced as a whole, prices included, so every exchange is planned and paid by the prices it began
-//! with, and nothing is looked up on its way.
+//! A configuration is replaced as a whole, prices included, so every exchange is planned and paid by the prices it
+//! began with, and nothing is looked up on its way.
 
 use super::lock;
 use crate::{Current, Gateway, clock};

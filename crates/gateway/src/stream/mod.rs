@@ -220,7 +220,8 @@ impl Stream {
         self.finished || (self.facts.finish.is_some() && !self.terms.several)
     }
 
-    /// Whether the answer is whole if nothing more comes. Some dialects tell that from the finish alone only in the end.
+    /// Whether the answer is whole if nothing more comes. Some dialects tell that from the finish alone only in the
+    /// end.
     pub(crate) fn may_be_whole(&self) -> bool {
         let would_end = match &self.reader {
             Reader::Same { .. } => false,
@@ -284,8 +285,8 @@ impl Stream {
         self.ended = true;
     }
 
-    /// Ends the caller's stream with the dialect's error event and no terminator. `encoder` is a fresh one of the caller's
-    /// dialect, for streams that have none of their own.
+    /// Ends the caller's stream with the dialect's error event and no terminator. `encoder` is a fresh one of the
+    /// caller's dialect, for streams that have none of their own.
     pub(crate) fn fail(&mut self, encoder: &mut dyn StreamEncoder, error: &canon::CallerError) {
         match &mut self.reader {
             Reader::Same { framing: Framing::Received, .. } => encoder.fail(error, &mut self.out),

@@ -1,5 +1,5 @@
-//! A second attempt beside the first, over the whole gateway: whose answer the caller gets, what it is told, and what is
-//! left of the one that lost.
+//! A second attempt beside the first, over the whole gateway: whose answer the caller gets, what it is told, and what
+//! is left of the one that lost.
 
 use crate::support::memory::{Answer as Told, Plan, World, read, rule};
 use crate::support::{body, hello, request};

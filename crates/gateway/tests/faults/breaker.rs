@@ -1,4 +1,5 @@
-//! A provider that fails at one place in one way: a simulator's answers, written to the socket byte by byte up to there.
+//! A provider that fails at one place in one way: a simulator's answers, written to the socket byte by byte up to
+//! there.
 //!
 //! It stands at the socket itself, because half of what is broken here is below HTTP: a handshake, a head, a chunk.
 

@@ -1,8 +1,8 @@
 //! The fault matrix over real sockets: every fault, streamed and not, at every dialect, with one healthy fallback.
 //!
 //! What each cell must come to is written in `expected.rs`; `cell.rs` runs one and checks the outcome, the time, the
-//! number of calls, who is named, and that nothing pretends to be complete. The callers speak the primary's dialect (bytes
-//! pass) and each other one (everything is translated).
+//! number of calls, who is named, and that nothing pretends to be complete. The callers speak the primary's dialect
+//! (bytes pass) and each other one (everything is translated).
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
 

@@ -120,9 +120,9 @@ async fn a_target_that_does_not_do_as_asked_never_leads_to_a_wrong_join() {
                 check(&heard, shown, &what);
                 let count = verdicts.entry(name).or_default();
                 if heard.is_complete() {
-                    // Hardly anything was shown, and the answer is one of the target's own that begins with it; or a new
-                    // one begins with everything shown, to the letter; or the target repeated the anchor and then left
-                    // something out, or wrote plain marks for curly ones, which nobody can see.
+                    // Hardly anything was shown, and the answer is one of the target's own that begins with it; or a
+                    // new one begins with everything shown, to the letter; or the target repeated the anchor and then
+                    // left something out, or wrote plain marks for curly ones, which nobody can see.
                     let of_its_own = shown.trim().chars().count() < 16
                         || matches!(manner, Manner::Skips | Manner::AnewInOtherWords | Manner::Normalises);
                     assert!(heard.text == text.said || of_its_own, "{what}: {heard:#?}");

@@ -2,19 +2,19 @@
 //!
 //! A class for each priority; the greatest goes first. Within a class the oldest goes first while the class is well:
 //! waiting is fair then. A class in which somebody has waited for the longest wait in vain, or would have to, is
-//! overloaded until its line is empty. There the newest goes first, because the oldest is the one whose caller has given
-//! up, or soon will; and nobody waits for longer than the short wait, because a line that stands does nothing but make
-//! everybody late (after `CoDel` and adaptive LIFO: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 2012;
-//! Maurer, "Fail at Scale", ACM Queue 2015). Classes are judged apart: that the low ones stand in line says nothing about
-//! the high ones.
+//! overloaded until its line is empty. There the newest goes first, because the oldest is the one whose caller has
+//! given up, or soon will; and nobody waits for longer than the short wait, because a line that stands does nothing but
+//! make everybody late (after `CoDel` and adaptive LIFO: Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
+//! 2012; Maurer, "Fail at Scale", ACM Queue 2015). Classes are judged apart: that the low ones stand in line says
+//! nothing about the high ones.
 
 use super::{Asker, Called, DoorSettings, News, Ticket};
 use canon::{Instant, Priority};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The shortest and the longest hint that a refusal gives: HTTP knows whole seconds, and nobody should plan further ahead
-/// than a load lasts.
+/// The shortest and the longest hint that a refusal gives: HTTP knows whole seconds, and nobody should plan further
+/// ahead than a load lasts.
 const LEAST_HINT: Duration = Duration::from_secs(1);
 const LONGEST_HINT: Duration = Duration::from_secs(30);
 
@@ -106,8 +106,8 @@ impl<W> Line<W> {
         u32::try_from(above + own.map_or(0, |class| class.waiting.len())).unwrap_or(u32::MAX)
     }
 
-    /// In a full line somebody of the lowest priority gives way, if that is lower than this one's: the newest, who has lost
-    /// least. In an overloaded class the oldest gives way, also to one of its own priority.
+    /// In a full line somebody of the lowest priority gives way, if that is lower than this one's: the newest, who has
+    /// lost least. In an overloaded class the oldest gives way, also to one of its own priority.
     fn make_room(&mut self, priority: Priority, refused: Called, news: &mut News<W>) -> bool {
         if self.len() < self.settings.queue {
             return true;

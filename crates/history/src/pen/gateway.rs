@@ -95,8 +95,8 @@ impl GatewayPen {
         &self.id
     }
 
-    /// Its candidates and limits are known; `left` = time to the deadline, `most` = attempts, and targets, `arms` = what it
-    /// was drawn for, of the experiments it takes part in.
+    /// Its candidates and limits are known; `left` = time to the deadline, `most` = attempts, and targets, `arms` =
+    /// what it was drawn for, of the experiments it takes part in.
     pub fn planned(&self, candidates: u32, left: Option<Duration>, most: (u32, u32), arms: Vec<Box<str>>) {
         let deadline = left.map(|left| self.recorder.now().saturating_add(crate::policy::micros(left)));
         let (max_attempts, max_targets) = (Some(most.0), Some(most.1));

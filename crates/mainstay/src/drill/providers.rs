@@ -1,6 +1,6 @@
-//! The providers of a drill over sockets: simulated ones, each behind a socket of its own, which do call by call what the
-//! scenario's laws and timeline say; and the way out of the gateways, which leads to those sockets whatever address the
-//! configuration names.
+//! The providers of a drill over sockets: simulated ones, each behind a socket of its own, which do call by call what
+//! the scenario's laws and timeline say; and the way out of the gateways, which leads to those sockets whatever address
+//! the configuration names.
 
 use super::stage::Stage;
 use ::drill::{Answered, Break, ErrorAnswer, Reply, Speech};
@@ -24,8 +24,8 @@ const BUNDLE: u32 = 25;
 /// Bytes of a token: five digits and a space.
 const TOKEN: u32 = 6;
 
-/// The whole answer of so many tokens. Every provider says the same, so that one can go on where another broke off, and no
-/// word comes twice, so that a loss or a repetition shows.
+/// The whole answer of so many tokens. Every provider says the same, so that one can go on where another broke off, and
+/// no word comes twice, so that a loss or a repetition shows.
 pub(crate) fn words(tokens: u32) -> String {
     let mut text = String::new();
     for number in 0..tokens {

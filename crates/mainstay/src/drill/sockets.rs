@@ -1,8 +1,8 @@
 //! Drills over sockets: the gateway that the binary runs, listening on loopback, between real callers and simulated
 //! providers on sockets of their own, in real time.
 //!
-//! Nothing is shortened: rests, ramps and limits are those of the configuration. Several runs go on at the same time, each
-//! with gateways, health, providers and callers of its own.
+//! Nothing is shortened: rests, ramps and limits are those of the configuration. Several runs go on at the same time,
+//! each with gateways, health, providers and callers of its own.
 
 use super::caller::Callers;
 use super::providers::{Providers, status_fault};

@@ -1,8 +1,8 @@
 //! What all parts of a drill over sockets share: the run's record, its clock, and which call is which.
 //!
-//! A gateway writes its history to the stage, which is how the stage knows what each upstream call is for; the call itself
-//! carries the attempt's tag past the way out, where it is sent to the provider's socket, to the provider, which asks the
-//! stage how to answer.
+//! A gateway writes its history to the stage, which is how the stage knows what each upstream call is for; the call
+//! itself carries the attempt's tag past the way out, where it is sent to the provider's socket, to the provider, which
+//! asks the stage how to answer.
 
 use super::providers;
 use ::drill::{Answered, Ask, CallKind, Live, Reply, Started};

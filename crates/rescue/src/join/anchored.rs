@@ -1,6 +1,6 @@
-//! The target has to say a passage that was shown, the anchor, and to go on; nothing is believed but the anchor. Asked by
-//! instruction, it was told to repeat it. Asked natively, it was given what stands before it, and says it because that is
-//! how it goes on: then the anchor counts at the start of the answer alone.
+//! The target has to say a passage that was shown, the anchor, and to go on; nothing is believed but the anchor. Asked
+//! by instruction, it was told to repeat it. Asked natively, it was given what stands before it, and says it because
+//! that is how it goes on: then the anchor counts at the start of the answer alone.
 //!
 //! - At the start of the answer (white space before it aside) the anchor is the seam. If it occurs elsewhere in what was
 //!   shown too, the target may have begun at one of those places instead; the text is held until it has left what was
@@ -26,7 +26,8 @@ const FURTHER_IN_MIN: usize = 32;
 /// Characters of a preamble.
 const PREAMBLE_MAX: usize = 160;
 
-/// Characters after which a native target that does not say the anchor is given up: enough to name what it does instead.
+/// Characters after which a native target that does not say the anchor is given up: enough to name what it does
+/// instead.
 const NAMED: usize = 64;
 
 /// The opening of a continuation that is believed only by its anchor.

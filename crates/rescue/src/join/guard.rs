@@ -5,8 +5,8 @@
 //! that ends after a few. If they go on so for [`LOOP`] characters, or are the end of what was shown said again
 //! ([`MIN_OVERLAP`] characters or more), there is no join, unless the text had been repeating itself already when it
 //! was cut: then the characters *before* the seam stood before the same passage earlier, and to repeat is to go on
-//! (equal rows of a table, a refrain). Short rules and frames are no sentence. A sentence that was cut in its first words
-//! and begins again ("It may wo" + "It may work") is seen from fewer characters.
+//! (equal rows of a table, a refrain). Short rules and frames are no sentence. A sentence that was cut in its first
+//! words and begins again ("It may wo" + "It may work") is seen from fewer characters.
 
 use crate::text::{Tracker, find, floor, from, has_chars, head, overlap, tail};
 use crate::{MIN_OVERLAP, Verdict};
@@ -108,7 +108,8 @@ fn has_words(text: &str) -> bool {
     text.chars().any(char::is_alphabetic)
 }
 
-/// Whether the last `context` characters of `shown` and `passage` after them stand together earlier in the text already.
+/// Whether the last `context` characters of `shown` and `passage` after them stand together earlier in the text
+/// already.
 pub(super) fn repeats_itself(shown: &str, passage: &str, context: usize) -> bool {
     let context = tail(shown, context);
     let sought = [context, passage].concat();

@@ -17,7 +17,8 @@ fn folder() -> PathBuf {
     named.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings"), PathBuf::from)
 }
 
-/// At most `most` distinct answers of at least 200 characters, spread over providers and models; none without recordings.
+/// At most `most` distinct answers of at least 200 characters, spread over providers and models; none without
+/// recordings.
 pub(crate) fn answers(most: usize) -> Vec<Recorded> {
     let folder = folder();
     let Ok(providers) = std::fs::read_dir(&folder) else {

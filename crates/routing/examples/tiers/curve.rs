@@ -1,8 +1,9 @@
-//! What a score is worth as a router: the share of requests that goes to the strong model, against how much of the quality
-//! between the weak model and the strong one is kept.
+//! What a score is worth as a router: the share of requests that goes to the strong model, against how much of the
+//! quality between the weak model and the strong one is kept.
 //!
 //! The quality kept (PGR) at a share is (answered − weak) ÷ (strong − weak); APGR is the area below it over all shares.
-//! Requests of equal score go together, as a draw among them would on average: a score that tells nothing has exactly 0.5.
+//! Requests of equal score go together, as a draw among them would on average: a score that tells nothing has exactly
+//! 0.5.
 
 use super::data::Labelled;
 use canon::DialectName;

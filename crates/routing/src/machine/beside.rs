@@ -1,10 +1,11 @@
 //! A second attempt beside the first: the hedge of a first token that is late, and a race.
 //!
 //! It is for the first attempt of an exchange alone, and only while all is well: an extra attempt helps against chance,
-//! and against trouble it makes it worse. So there is none for a request that the caller's own SDK repeats, none while more
-//! than a fifth of the targets that could serve are resting, coming back or limited, and none while failing over has used up the
-//! retry budget. Nor where it would do harm: a conversation stays at the target that keeps its cache, what is bound to one
-//! provider stays there, and what both attempts may cost in all keeps to the price that is allowed for one.
+//! and against trouble it makes it worse. So there is none for a request that the caller's own SDK repeats, none while
+//! more than a fifth of the targets that could serve are resting, coming back or limited, and none while failing over
+//! has used up the retry budget. Nor where it would do harm: a conversation stays at the target that keeps its cache,
+//! what is bound to one provider stays there, and what both attempts may cost in all keeps to the price that is allowed
+//! for one.
 
 use super::start::Order;
 use super::{Action, Machine, Start};
@@ -124,7 +125,8 @@ impl Machine {
     }
 
     /// A hedge that is not paid for yet is tried again, but not for long: when there are more late ones than the budget
-    /// pays for, those who have just become late gain most by it, and those who have waited long may as well be answered.
+    /// pays for, those who have just become late gain most by it, and those who have waited long may as well be
+    /// answered.
     fn later(&self, first: super::AttemptId, now: Instant) -> Option<Instant> {
         let Hedging::Hedge(hedge) = self.model.settings.hedging else { return None };
         let record = self.record(first)?;

@@ -10,12 +10,12 @@
 //! ```
 //!
 //! The rules that do not bend: one attempt in flight unless one is hedged; none is started after the commit but to
-//! rescue a broken stream; no target is tried twice for a fault that excludes it; nothing is started after the deadline; every permit is settled
-//! once. Permits live in [`record::Running`] and are released by their own drop, so a machine that is dropped in any
-//! state (the caller hung up, a panic unwound) leaves health as it found it.
+//! rescue a broken stream; no target is tried twice for a fault that excludes it; nothing is started after the
+//! deadline; every permit is settled once. Permits live in [`record::Running`] and are released by their own drop, so a
+//! machine that is dropped in any state (the caller hung up, a panic unwound) leaves health as it found it.
 //!
-//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who runs beside another is `beside.rs`; who goes on with a broken stream is
-//! `rescue.rs`; what the caller is told is `give_up.rs`.
+//! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who runs beside another is
+//! `beside.rs`; who goes on with a broken stream is `rescue.rs`; what the caller is told is `give_up.rs`.
 
 mod beside;
 mod give_up;

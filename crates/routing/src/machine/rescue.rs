@@ -81,7 +81,8 @@ impl Machine {
         self.broken = None;
     }
 
-    /// A form that came to nothing says nothing about the other form: the same target once more, at the budget's expense.
+    /// A form that came to nothing says nothing about the other form: the same target once more, at the budget's
+    /// expense.
     fn once_more_in_words(&mut self, track: usize, now: Instant) -> Action {
         let retried = self.tracks.get_mut(track).is_none_or(|it| std::mem::replace(&mut it.asked_in_words, true));
         if !retried && self.rescues < MAX_RESCUES && self.model.budget.try_charge(self.cost, now) {

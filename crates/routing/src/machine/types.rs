@@ -21,8 +21,8 @@ pub struct ExchangeFacts {
     pub needs: Needs,
     /// The caller's SDK says that this is its own retry: it deposits nothing in the retry budget.
     pub is_callers_retry: bool,
-    /// Nothing in the request forbids two attempts at a time: no content that is bound to one provider, and nothing that a
-    /// provider does for it beyond answering.
+    /// Nothing in the request forbids two attempts at a time: no content that is bound to one provider, and nothing
+    /// that a provider does for it beyond answering.
     pub may_hedge: bool,
     /// Seed of the jitter.
     pub seed: u64,
@@ -105,7 +105,8 @@ pub enum RescueFailure {
     Fault,
     /// The target refuses a begun answer; it may take the request in another form.
     PrefillRefused,
-    /// Given the beginning of its own turn, or its token, it did not go on from there; it may do so when asked in words.
+    /// Given the beginning of its own turn, or its token, it did not go on from there; it may do so when asked in
+    /// words.
     NotContinued,
     /// What it said does not go on from what was shown.
     NoJoin,
@@ -204,8 +205,8 @@ pub struct CalledOff {
     pub target: String,
     /// Tokens of its prompt, an estimate.
     pub estimated_input_tokens: u64,
-    /// What the provider is expected to bill for it: at most what a whole answer costs, and an estimate. `None` where the
-    /// price is unknown.
+    /// What the provider is expected to bill for it: at most what a whole answer costs, and an estimate. `None` where
+    /// the price is unknown.
     pub estimated_cost: Option<Usd>,
 }
 

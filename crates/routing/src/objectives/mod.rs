@@ -1,9 +1,9 @@
 //! Objectives of a model, and whether a target is predicted to meet them.
 //!
 //! Each is about single answers: `first_token_p95: 2s` allows one first token in twenty to come later than two seconds,
-//! `tokens_per_second: 20` one streamed answer in twenty to be written more slowly, `success: 99.9%` one call in a thousand
-//! to fail. So a prediction is a count, and needs no law of latencies: [`verdict`] says when it is surely bad. First tokens are judged by
-//! the size of the prompt: a target that is late for long prompts is left for those alone.
+//! `tokens_per_second: 20` one streamed answer in twenty to be written more slowly, `success: 99.9%` one call in a
+//! thousand to fail. So a prediction is a count, and needs no law of latencies: [`verdict`] says when it is surely bad.
+//! First tokens are judged by the size of the prompt: a target that is late for long prompts is left for those alone.
 //!
 //! A [`Judge`] belongs to a target's books and is found by the objectives: models that ask for the same share it, and a
 //! reload of the configuration finds it again.

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What leads out differs from what leads back. Out: six misses at least, so close together that the share of misses is
-//! surely above what is allowed, whatever went well before them. Back: a trial, and a share that grows. What is not known
-//! to be missed counts as met: nobody could prove 99.9 % of a target that is asked for the first time.
+//! surely above what is allowed, whatever went well before them. Back: a trial, and a share that grows. What is not
+//! known to be missed counts as met: nobody could prove 99.9 % of a target that is asked for the first time.
 
 use canon::Instant;
 use health::lower_bound;
@@ -19,8 +19,8 @@ use std::time::Duration;
 const REMEMBERED: usize = 16;
 /// One miss, or five, may be chance.
 const FEWEST: usize = 6;
-/// Standard deviations: it is asked after every miss, and a target that misses half of what is allowed must not be left for
-/// chance.
+/// Standard deviations: it is asked after every miss, and a target that misses half of what is allowed must not be left
+/// for chance.
 const SURE: f64 = 4.0;
 /// The first time without a trial; it doubles with every trial that fails, and with a relapse.
 const DWELL: Duration = Duration::from_secs(30);
@@ -144,8 +144,8 @@ impl Verdict {
         }
     }
 
-    /// Whether of the latest answers of a trial no more missed than are allowed: what was before the target healed does not
-    /// prolong it.
+    /// Whether of the latest answers of a trial no more missed than are allowed: what was before the target healed does
+    /// not prolong it.
     fn passes(&self, allowed: f64) -> bool {
         let too_many = (1..=REMEMBERED).find(|k| *k as f64 > allowed * TRIAL as f64);
         let since = too_many.and_then(|k| self.number(k)).unwrap_or(0);
@@ -178,8 +178,8 @@ impl Verdict {
         self.latest.get(self.missed.checked_sub(k)? % REMEMBERED).copied()
     }
 
-    /// Whether since some miss that is remembered surely more than `allowed` of the answers missed. That miss itself does
-    /// not count, as it was chosen for being one.
+    /// Whether since some miss that is remembered surely more than `allowed` of the answers missed. That miss itself
+    /// does not count, as it was chosen for being one.
     fn is_surely_missed(&self, allowed: f64) -> bool {
         (FEWEST..=self.missed.min(REMEMBERED)).any(|k| {
             let Some(since) = self.number(k) else { return false };

@@ -1,8 +1,9 @@
 //! `auto`: by the estimated price of this request among those predicted to meet the model's objectives, then those that
 //! are not, the nearest to meeting them first.
 //!
-//! Whoever was left is tried by one request in fifty once its dwell is over (of few requests by one every five seconds), where
-//! it would come first if it met them again; one that has returned has a share that grows. Health demotes as under `priority`.
+//! Whoever was left is tried by one request in fifty once its dwell is over (of few requests by one every five
+//! seconds), where it would come first if it met them again; one that has returned has a share that grows. Health
+//! demotes as under `priority`.
 
 use super::{Entrant, Ordered, priority};
 use crate::Score;
@@ -57,8 +58,8 @@ fn is_tried(forecast: &Forecast, rng: &mut fastrand::Rng) -> bool {
     forecast.is_on_trial() && rng.f64() < if forecast.is_due { TRIED_IF_DUE } else { TRIED }
 }
 
-/// A target on trial is asked first, where it would be first if it were well: never one that is dearer than who meets the
-/// objectives.
+/// A target on trial is asked first, where it would be first if it were well: never one that is dearer than who meets
+/// the objectives.
 fn try_again(entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> bool {
     let Some((first, others)) = entrants.split_first() else { return false };
     let chosen = others.iter().position(|entrant| {

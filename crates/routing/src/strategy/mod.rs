@@ -28,7 +28,8 @@ pub(crate) struct Entrant {
     pub(crate) provider_unreachable: bool,
     /// What speaks for it, where the strategy asks for that.
     pub(crate) merits: Merits,
-    /// What the strategy makes of it; `None` before it was asked, and where it rates nobody. A forecast is there before.
+    /// What the strategy makes of it; `None` before it was asked, and where it rates nobody. A forecast is there
+    /// before.
     pub(crate) score: Option<Score>,
     /// The request is beyond what its provider allows any of its credentials now, as far as is known.
     pub(crate) near_limit: bool,

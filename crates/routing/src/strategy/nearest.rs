@@ -1,7 +1,7 @@
 //! `nearest`: by the region that leads, then by the other regions; within a region a random order by weight.
 //!
-//! One request in fifty begins with another region than the one that leads, or nobody would find out that it has become nearer.
-//! Health demotes as under `priority`.
+//! One request in fifty begins with another region than the one that leads, or nobody would find out that it has become
+//! nearer. Health demotes as under `priority`.
 
 use super::{Entrant, Ordered, priority};
 use crate::Score;

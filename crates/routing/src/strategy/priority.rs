@@ -1,8 +1,8 @@
 //! `priority`: as written; health decides who is demoted.
 //!
-//! A ramping target keeps its place for its share of the requests and stands behind the next healthy one for the
-//! rest; so does a slow one, and one whose limits are about to be used up: both answer, so they stand before one that has
-//! not proved itself yet. A chronic flapper and a target of an unreachable provider stand behind all others.
+//! A ramping target keeps its place for its share of the requests and stands behind the next healthy one for the rest;
+//! so does a slow one, and one whose limits are about to be used up: both answer, so they stand before one that has not
+//! proved itself yet. A chronic flapper and a target of an unreachable provider stand behind all others.
 
 use super::{Entrant, Ordered, Placed, last_resort};
 use crate::Demotion;

@@ -1,9 +1,9 @@
 //! Tiers: which targets of a model a request may go to, by what is at stake.
 //!
-//! A model lists its tiers, the lowest first, and each of its targets stands in one. The tier of a request comes from its
-//! label; without one it is the model's default, or what the prompt's length or complexity says. Its own tier serves it;
-//! where that cannot, the tiers above, the nearest first; and those below only down to the floor its tier allows. What is
-//! below the floor is not able to serve the request, in no outage and in no panic.
+//! A model lists its tiers, the lowest first, and each of its targets stands in one. The tier of a request comes from
+//! its label; without one it is the model's default, or what the prompt's length or complexity says. Its own tier
+//! serves it; where that cannot, the tiers above, the nearest first; and those below only down to the floor its tier
+//! allows. What is below the floor is not able to serve the request, in no outage and in no panic.
 //!
 //! A rule may raise the tier, and lower it as far as the floor: it never lowers the floor.
 //!
@@ -200,8 +200,8 @@ impl Tiers {
         self.step(Assigned { tier, by: AssignedBy::Suffix }, target).is_some()
     }
 
-    /// What labels say, and where there are none, the complexity, where the model goes by it. `None` = what else is known
-    /// of the request decides: see [`Self::assigned`].
+    /// What labels say, and where there are none, the complexity, where the model goes by it. `None` = what else is
+    /// known of the request decides: see [`Self::assigned`].
     ///
     /// # Errors
     /// A label names no tier: an unheard label must not pass for none.

@@ -1,9 +1,10 @@
 //! The order of candidates of a model with tiers: the model's strategy within each tier, the request's own tier first.
 //!
-//! What health says holds over tiers as within one: chronic flappers, targets of an unreachable provider and those whose
-//! limit the request would not fit into stand behind all others, and where all of a tier are slow or outside the share of their ramp, the next tier's first stands before
-//! them. Only upwards: slowness alone sends no request down. So does a tier under `auto` in which nobody is predicted to meet
-//! the objectives, but for the requests that try one of it again.
+//! What health says holds over tiers as within one: chronic flappers, targets of an unreachable provider and those
+//! whose limit the request would not fit into stand behind all others, and where all of a tier are slow or outside the
+//! share of their ramp, the next tier's first stands before them. Only upwards: slowness alone sends no request down.
+//! So does a tier under `auto` in which nobody is predicted to meet the objectives, but for the requests that try one
+//! of it again.
 
 use super::{Assigned, Step, Tiers};
 use crate::strategy::{self, Entrant, Ordered, Placed, auto};
@@ -106,8 +107,8 @@ fn is_last_resort(demoted: Option<Demotion>) -> bool {
     }
 }
 
-/// Whether a ramp may be weighed rather than drawn. With models among the targets it may: one that draws has then at most
-/// twice its share.
+/// Whether a ramp may be weighed rather than drawn. With models among the targets it may: one that draws has then at
+/// most twice its share.
 fn weighs(model: &Model) -> bool {
     !model.nodes.is_empty()
         || match model.settings.strategy {

@@ -1,8 +1,8 @@
 //! The complexity score: points for what a request shows of the work it asks for, 0 to 100.
 //!
-//! The weights are reasoned, not fitted: to each stands what is published about it. They were chosen before the score was
-//! run against labelled prompts, and the figure that came out is in `docs/TIERS.md`. All arithmetic is in whole thousandths
-//! of a point, so that the same request has the same score everywhere.
+//! The weights are reasoned, not fitted: to each stands what is published about it. They were chosen before the score
+//! was run against labelled prompts, and the figure that came out is in `docs/TIERS.md`. All arithmetic is in whole
+//! thousandths of a point, so that the same request has the same score everywhere.
 
 use super::Features;
 use std::fmt;
@@ -20,8 +20,8 @@ pub enum Feature {
     /// How long the ask is. Answers get worse with length even where the task stays the same (Levy et al. 2024, "Same
     /// Task, More Tokens"), and who writes more has more to be met: 4 a doubling above 64 characters, to 32.
     Length,
-    /// How much else is in the prompt: what matters has to be found in it (Liu et al. 2023, "Lost in the Middle"). 1.5 a
-    /// doubling above 1,024 tokens, to 12.
+    /// How much else is in the prompt: what matters has to be found in it (Liu et al. 2023, "Lost in the Middle"). 1.5
+    /// a doubling above 1,024 tokens, to 12.
     Context,
     /// Turns: a conversation is answered worse than the same question in one turn (Laban et al. 2025, "LLMs Get Lost in
     /// Multi-Turn Conversation"). 1 a doubling, to 5.
@@ -49,13 +49,14 @@ pub enum Feature {
     Code,
     /// Words that ask for work of several steps: design, prove, debug. 5 each, to 15.
     HardWords,
-    /// Words that ask for words to be moved: classify, extract, translate, summarise. Size buys little there (Zhang et al.
-    /// 2023, "Benchmarking Large Language Models for News Summarization"). Minus 5 each, to minus 10.
+    /// Words that ask for words to be moved: classify, extract, translate, summarise. Size buys little there (Zhang et
+    /// al. 2023, "Benchmarking Large Language Models for News Summarization"). Minus 5 each, to minus 10.
     EasyWords,
-    /// Negations: models miss them, small ones more (Truong et al. 2023, "Language models are not naysayers"). 2 each, to 6.
-    Negations,
-    /// Conditions: the more an answer has to meet, the fewer of them it meets (Jiang et al. 2023, "`FollowBench`"). 1 each,
+    /// Negations: models miss them, small ones more (Truong et al. 2023, "Language models are not naysayers"). 2 each,
     /// to 6.
+    Negations,
+    /// Conditions: the more an answer has to meet, the fewer of them it meets (Jiang et al. 2023, "`FollowBench`"). 1
+    /// each, to 6.
     Conditions,
     /// Long words: terms of a field, and rare knowledge grows with size (Kandpal et al. 2023, "Large Language Models
     /// Struggle to Learn Long-Tail Knowledge"). 1.5 a doubling, to 8.

@@ -1,7 +1,7 @@
 //! What the words of a request tell: counted in one pass over the bytes as they stand in the body, escapes included.
 //!
-//! The words are English. In other languages length, numbers, maths and code still count, which is what most of the score
-//! is made of.
+//! The words are English. In other languages length, numbers, maths and code still count, which is what most of the
+//! score is made of.
 
 use std::sync::LazyLock;
 

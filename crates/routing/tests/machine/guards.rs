@@ -222,7 +222,8 @@ fn keeps_to_its_guards(model: &Model, plan: &Plan, index: usize, needs: &Needs) 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Every target is a candidate or excluded, once; candidates keep to their guards; the same seed gives the same plan.
+    /// Every target is a candidate or excluded, once; candidates keep to their guards; the same seed gives the same
+    /// plan.
     #[test]
     fn a_plan_is_a_permutation_within_its_guards_and_follows_from_its_seed(
         specs in prop::collection::vec((any_prices(), any_guards(), 0_u32..4), 1..30),

@@ -1,10 +1,10 @@
 //! Events by the million against the attempt machine and health, drawn from a seed: the same seed decides the same.
 //!
-//! Each round is a pool of its own with its own guards, prices, sessions and strategy, and ten minutes of weather: targets
-//! that are well, slow, limited, hung, cutting streams or failing in every class, in turn and at random. Callers come in
-//! waves, hang up, repeat themselves, and have deadlines from a blink to a minute; the configuration is reloaded under
-//! them, the process is suspended and comes back late, timers come that nobody asked for, and wall clocks step. What must
-//! hold (design, section 7; the harness and `watch.rs` assert it on every action):
+//! Each round is a pool of its own with its own guards, prices, sessions and strategy, and ten minutes of weather:
+//! targets that are well, slow, limited, hung, cutting streams or failing in every class, in turn and at random.
+//! Callers come in waves, hang up, repeat themselves, and have deadlines from a blink to a minute; the configuration is
+//! reloaded under them, the process is suspended and comes back late, timers come that nobody asked for, and wall
+//! clocks step. What must hold (design, section 7; the harness and `watch.rs` assert it on every action):
 //!
 //! - One attempt is in flight, unless a hedge runs beside it.
 //! - After the commit there is none but a rescue, and one commit an exchange.

@@ -2,8 +2,8 @@
 //!
 //! A patch is written into a body of the target's own dialect, by byte range: the caller's bytes as they are where the
 //! dialect is the same, the encoder's where the request was translated. It is made anew for every attempt and never
-//! becomes part of the request, so whatever another target is sent knows nothing of it. The target's profile comes after
-//! it ([`super::splice`]): what the provider does not take is left out of a patch as it is of a request.
+//! becomes part of the request, so whatever another target is sent knows nothing of it. The target's profile comes
+//! after it ([`super::splice`]): what the provider does not take is left out of a patch as it is of a request.
 
 mod parameters;
 mod prompt;

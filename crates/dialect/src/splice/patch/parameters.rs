@@ -1,4 +1,5 @@
-//! The parameters of a patch: what is always sent, what is sent where the caller states nothing, and between which bounds.
+//! The parameters of a patch: what is always sent, what is sent where the caller states nothing, and between which
+//! bounds.
 
 use super::Object;
 use crate::profile::{OutputCap, Profile};
@@ -112,8 +113,8 @@ pub struct Parameter {
 
 impl Parameter {
     /// A parameter by the name the configuration gives it: one of those every dialect has (`max_tokens`, `temperature`,
-    /// `top_p`, `top_k`, `stop`, `seed`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`), else a field of the
-    /// target's own dialect (`service_tier`; for Gemini `safetySettings`, `generationConfig.thinkingConfig`).
+    /// `top_p`, `top_k`, `stop`, `seed`, `frequency_penalty`, `presence_penalty`, `reasoning_effort`), else a field of
+    /// the target's own dialect (`service_tier`; for Gemini `safetySettings`, `generationConfig.thinkingConfig`).
     ///
     /// # Errors
     /// Says why no patch can do that.

@@ -1,7 +1,7 @@
 //! The prompt of a patch: system text around the caller's own, and example turns within the conversation.
 //!
-//! System text is joined to the caller's own rather than put beside it, where there is one: many chat templates take one
-//! system message, at the beginning. Nothing that is there already is moved or written anew.
+//! System text is joined to the caller's own rather than put beside it, where there is one: many chat templates take
+//! one system message, at the beginning. Nothing that is there already is moved or written anew.
 
 use super::turns::{self, Speaker, Turn};
 use super::{Edits, Object, quoted};
