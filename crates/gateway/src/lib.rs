@@ -50,7 +50,7 @@ use drain::Drain;
 use memory::ByteBudget;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use upstream::{Endpoint, Transport};
 
 pub use mirror::MirrorCounts;
@@ -242,7 +242,7 @@ impl Gateway {
     /// # Errors
     /// As for [`Gateway::new`]; the old configuration stays.
     pub fn replace(&self, snapshot: Arc<Snapshot>) -> Result<(), String> {
-        let mut fed = self.fed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fed = readers::lock(&self.fed);
         // What cannot be put in force must leave the prices as they are.
         Current::new(snapshot.clone(), self.transport.clone(), &self.shared.doors)?;
         let snapshot = fed.rebase(snapshot);

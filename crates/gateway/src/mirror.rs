@@ -9,6 +9,7 @@ use crate::drain::Life;
 use crate::drive::{self, Driven};
 use crate::exchange::Exchanging;
 use crate::pipeline::{Admitted, wants_trace};
+use crate::readers::lock;
 use crate::respond::{GatewayBody, names};
 use crate::settle::{Completed, Earlier, Watch};
 use crate::witness::Keeper;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The counts of every model that has or had a mirror.
 #[derive(Default)]
@@ -83,7 +84,7 @@ impl Tally {
 
 impl Mirrors {
     fn of(&self, model: &str) -> Arc<Tally> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         match all.get(model) {
             Some(known) => known.clone(),
             None => all.entry(model.to_owned()).or_default().clone(),
@@ -94,7 +95,7 @@ impl Mirrors {
 impl Gateway {
     /// What became of the copies that models with a mirror made, by model.
     pub fn mirrors(&self) -> Vec<(String, MirrorCounts)> {
-        let all = self.shared.mirrors.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.shared.mirrors.0);
         all.iter().map(|(model, tally)| (model.clone(), tally.counts())).collect()
     }
 }

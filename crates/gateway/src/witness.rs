@@ -4,6 +4,7 @@
 //! they leave, each with the codec of their dialect, and never what the gateway believes of them. It decides nothing
 //! and changes nothing but one header of the upstream call. Without a history there is none, and nothing is read twice.
 
+use crate::readers::lock;
 use crate::respond::GatewayBody;
 use bytes::{Bytes, BytesMut};
 use canon::{DialectName, Event, Fault, FaultClass, Part, Usage};
@@ -16,7 +17,7 @@ use http_body::Body;
 use routing::{AttemptId, Machine, Model, Plan, Start};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use upstream::{AnswerBody, Call, Reply, Transport};
@@ -335,11 +336,11 @@ impl Keeper {
                     witness.pen.decided(GatewayEnd::Refused { status: response.status().as_u16() });
                 }
                 let witness = self.0.take();
-                crate::readers::lock(body).followed(witness);
+                lock(body).followed(witness);
             }
             GatewayBody::Delayed(body) => {
                 let keeper = Self(self.0.take());
-                crate::readers::lock(body).followed(keeper);
+                lock(body).followed(keeper);
             }
             GatewayBody::Whole(..) | GatewayBody::Lingering(_) => witness.responds(response),
         }
@@ -554,9 +555,4 @@ fn whole(dialect: DialectName, profile: &Profile, bytes: &[u8], tell: &mut dyn F
         }
     }
     tell(Read::Usage(&answer.usage));
-}
-
-/// A lock whose holder panicked is still a lock: one exchange ended, its record goes on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

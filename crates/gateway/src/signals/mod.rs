@@ -15,6 +15,7 @@ pub(crate) use price_feed::Fed;
 pub use price_feed::PriceFeedReport;
 pub use probe::ProbeReport;
 
+use crate::readers::lock;
 use crate::{Current, Gateway};
 use ::signals::{Agenda, Book, Next};
 use canon::Instant;
@@ -22,7 +23,7 @@ use poll::Polled;
 pub(crate) use poll::{Poll, polls};
 use probe::Probed;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 use under_way::UnderWay;
@@ -141,9 +142,4 @@ impl Gateway {
             }
         }
     }
-}
-
-/// Locks even after another thread panicked while holding the lock: what is behind it are counts, each valid alone.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

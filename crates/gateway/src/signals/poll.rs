@@ -3,7 +3,8 @@
 use super::fetch::{Address, Fetched, LONGEST, Validators, fetch};
 use super::under_way::Asking;
 use super::webhook::SOURCE;
-use super::{LIMIT, Signals, lock};
+use super::{LIMIT, Signals};
+use crate::readers::lock;
 use crate::{Current, Gateway, clock};
 use ::signals::{About, Changes, Incident, Next, Now, read_items, read_page, read_reports};
 use canon::Instant;

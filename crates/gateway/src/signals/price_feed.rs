@@ -3,7 +3,7 @@
 //! A configuration is replaced as a whole, prices included, so every exchange is planned and paid by the prices it
 //! began with, and nothing is looked up on its way.
 
-use super::lock;
+use crate::readers::lock;
 use crate::{Current, Gateway, clock};
 use ::signals::{PriceSheet, Told, may_follow, read_prices};
 use catalog::{Moment, Prices};

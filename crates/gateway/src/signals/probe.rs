@@ -1,9 +1,10 @@
 //! Probes of targets: the calls, and what they came to.
 
 use super::under_way::Asking;
-use super::{LIMIT, LOOK, Signals, lock};
+use super::{LIMIT, LOOK, Signals};
 use crate::attempt::{ERROR_BODY_LIMIT, Overflow, collect};
 use crate::memory::ByteBudget;
+use crate::readers::lock;
 use crate::{Current, Gateway, clock, wire};
 use ::signals::{Next, ProbeCall, Probing, Seen};
 use canon::{Drops, Fault, FaultClass, Instant, Message, Origin, Part, Phase, Request, Role, Usage};

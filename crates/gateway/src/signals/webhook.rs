@@ -1,9 +1,9 @@
 //! Incidents that are told: `POST /mainstay/incidents`, off unless the configuration has a secret for it.
 
-use super::lock;
 use super::poll::tell;
 use crate::body::{self, ReadLimits};
 use crate::pipeline::{CallerBody, body_error, refuse, unknown_path, wrong_method};
+use crate::readers::lock;
 use crate::respond::{self, GatewayBody};
 use crate::{Current, Gateway, auth, clock};
 use ::signals::{Concern, Now, read_reports};

@@ -1,9 +1,18 @@
 //! What limits known or felt mean for the order; what 429s themselves mean is in `table.rs` and `scenarios.rs`.
 
-use crate::harness::{Outcome, Pool, Sim, Spec, at, limited};
+use crate::harness::{Call, Outcome, Pool, Sim, Spec, at, limited};
 use canon::{LimitKind, LimitReading, Priority};
 use health::Concurrency;
 use routing::{ExclusionReason, Needs};
+
+/// Twenty-one at once, of which the last may meet a 429; four while twenty are in flight; ten when all have been answered.
+fn twenty_one_then_four_then_ten<F: FnMut(Call) -> Outcome>(sim: &mut Sim<F>) {
+    for (count, from) in [(21, 0.0), (4, 1.3), (10, 12.0)] {
+        for i in 0..count {
+            sim.request(at(from + f64::from(i) * 0.01));
+        }
+    }
+}
 
 #[test]
 fn after_a_429_what_is_beyond_seven_tenths_in_flight_goes_to_another_key() {
@@ -14,15 +23,7 @@ fn after_a_429_what_is_beyond_seven_tenths_in_flight_goes_to_another_key() {
         }
         Outcome::Answer { first: 4.0, total: 10.0 }
     });
-    for i in 0..21 {
-        sim.request(at(f64::from(i) * 0.01));
-    }
-    for i in 0..4 {
-        sim.request(at(1.3 + f64::from(i) * 0.01));
-    }
-    for i in 0..10 {
-        sim.request(at(12.0 + f64::from(i) * 0.01));
-    }
+    twenty_one_then_four_then_ten(&mut sim);
     assert!(sim.run().iter().all(|ended| ended.error.is_none()));
     let keys = |from: usize, to: usize| -> Vec<usize> {
         sim.calls.iter().filter(|call| (from..to).contains(&call.exchange)).map(|call| call.credential).collect()
@@ -111,15 +112,7 @@ fn with_aimd_a_429_lowers_the_number_of_a_target_with_one_key_and_the_rest_goes_
         }
         Outcome::Answer { first: 4.0, total: 10.0 }
     });
-    for i in 0..21 {
-        sim.request(at(f64::from(i) * 0.01));
-    }
-    for i in 0..4 {
-        sim.request(at(1.3 + f64::from(i) * 0.01));
-    }
-    for i in 0..10 {
-        sim.request(at(12.0 + f64::from(i) * 0.01));
-    }
+    twenty_one_then_four_then_ten(&mut sim);
     let served: Vec<_> = sim.run().iter().map(|it| it.served).collect();
     assert_eq!(served[..20], [Some(0); 20]);
     assert_eq!(served[20..25], [Some(1); 5], "twenty are in flight, and fourteen are its number now");
