@@ -15,7 +15,6 @@ pub(crate) use price_feed::Fed;
 pub use price_feed::PriceFeedReport;
 pub use probe::ProbeReport;
 
-use crate::readers::lock;
 use crate::{Current, Gateway};
 use ::signals::{Agenda, Book, Next};
 use canon::Instant;
