@@ -230,7 +230,8 @@ impl Copy {
 
 fn answered(tally: &Tally, mirror: &Mirror, completed: &Completed, ms: u64) {
     let output_tokens = completed.usage.output_tokens.unwrap_or(0);
-    let prices = mirror.model.targets.first().and_then(|target| target.facts.prices.as_ref());
+    let target = mirror.model.targets.first();
+    let prices = target.and_then(|target| target.facts.prices.as_ref());
     let cost = prices.and_then(|prices| prices.cost(&completed.usage, None));
     tally.answered.fetch_add(1, Ordering::Relaxed);
     tally.milliseconds.fetch_add(ms, Ordering::Relaxed);
@@ -240,6 +241,7 @@ fn answered(tally: &Tally, mirror: &Mirror, completed: &Completed, ms: u64) {
     tracing::debug!(
         model = &*mirror.model.name,
         target = completed.target,
+        region = target.and_then(|target| target.region.as_deref()),
         ms,
         output_tokens,
         cost,

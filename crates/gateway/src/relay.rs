@@ -393,7 +393,7 @@ impl RelayBody {
             Ok(stream) => self.take_over(stream, *broken, start, now),
             Err(NotTakenOver { fault, failure }) => {
                 broken.learn(&start, failure);
-                self.settlement.not_rescued(&start.target.id, &fault);
+                self.settlement.not_rescued(&start.target, &fault);
                 self.blame(&format!("{}: {}", start.target.id, fault.message));
                 if let Some(witness) = &self.settlement.witness {
                     witness.ended(start.attempt, Some(&fault));
@@ -412,7 +412,7 @@ impl RelayBody {
     /// The caller's stream goes on with this one.
     fn take_over(&mut self, mut stream: Box<Stream>, broken: Broken, start: Start, now: Instant) {
         let _continue = self.machine.next(Event::FirstContent { attempt: start.attempt }, now);
-        self.settlement.rescued(&start.target.id, stream.joined_via());
+        self.settlement.rescued(&start.target, stream.joined_via());
         if let Some(witness) = &self.settlement.witness {
             witness.goes_on_with(start.attempt, stream.skipped());
         }

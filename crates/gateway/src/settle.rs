@@ -82,10 +82,10 @@ impl Settlement {
             witness.answered(machine);
         }
         machine.account(&facts.usage, now);
-        let served = served(machine);
+        let serves = Serves::of(machine);
         if let Some(watch) = &self.watch {
             let _first = watch.set(Completed {
-                target: served.clone(),
+                target: serves.id().to_owned(),
                 model: facts.model.clone(),
                 usage: facts.usage.clone(),
                 finish: facts.finish.as_ref().map(|(reason, _)| *reason),
@@ -96,7 +96,8 @@ impl Settlement {
             tracing::warn!(
                 request_id = &*self.request_id,
                 model = &*self.model,
-                target = served,
+                target = serves.id(),
+                region = serves.region(),
                 check = record.check(),
                 why = record.why(),
                 "the answer did not pass a check after part of it was sent"
@@ -108,6 +109,7 @@ impl Settlement {
                 request_id = &*self.request_id,
                 model = &*self.model,
                 target = lost.target,
+                region = lost.region,
                 estimated_input_tokens = lost.estimated_input_tokens,
                 estimated_cost = lost.estimated_cost.map(Usd::as_dollars),
                 "another attempt was quicker"
@@ -118,7 +120,8 @@ impl Settlement {
                 request_id = &*self.request_id,
                 model = &*self.model,
                 caller = self.caller.as_deref(),
-                target = served,
+                target = serves.id(),
+                region = serves.region(),
                 experiment = trials(machine),
                 attempts,
                 reason,
@@ -134,7 +137,8 @@ impl Settlement {
                 request_id = &*self.request_id,
                 model = &*self.model,
                 caller = self.caller.as_deref(),
-                target = served,
+                target = serves.id(),
+                region = serves.region(),
                 experiment = trials(machine),
                 attempts,
                 ms = ms(now, self.started),
@@ -153,11 +157,13 @@ impl Settlement {
         if let Some(witness) = &self.witness {
             witness.broken(fault, machine);
         }
+        let serves = Serves::of(machine);
         tracing::warn!(
             request_id = &*self.request_id,
             model = &*self.model,
             caller = self.caller.as_deref(),
-            target = served(machine),
+            target = serves.id(),
+            region = serves.region(),
             experiment = trials(machine),
             fault = fault.class.as_str(),
             message = fault.message.as_str(),
@@ -169,10 +175,12 @@ impl Settlement {
 
     /// A committed stream broke, and somebody is asked to go on.
     pub(crate) fn broke(&self, fault: &Fault, machine: &Machine) {
+        let serves = Serves::of(machine);
         tracing::info!(
             request_id = &*self.request_id,
             model = &*self.model,
-            target = served(machine),
+            target = serves.id(),
+            region = serves.region(),
             fault = fault.class.as_str(),
             message = fault.message.as_str(),
             "the stream broke after content"
@@ -185,10 +193,11 @@ impl Settlement {
     }
 
     /// A target did not go on.
-    pub(crate) fn not_rescued(&self, target: &str, fault: &Fault) {
+    pub(crate) fn not_rescued(&self, target: &Target, fault: &Fault) {
         tracing::info!(
             request_id = &*self.request_id,
-            target,
+            target = target.id,
+            region = target.region,
             fault = fault.class.as_str(),
             message = fault.message.as_str(),
             "a rescue came to nothing"
@@ -196,9 +205,10 @@ impl Settlement {
     }
 
     /// A target goes on.
-    pub(crate) fn rescued(&self, target: &str, via: Option<rescue::Via>) {
+    pub(crate) fn rescued(&self, target: &Target, via: Option<rescue::Via>) {
         let via = via.map_or("again", rescue::Via::as_str);
-        tracing::info!(request_id = &*self.request_id, model = &*self.model, target, via, "the stream goes on");
+        let (target, region) = (&*target.id, target.region.as_deref());
+        tracing::info!(request_id = &*self.request_id, model = &*self.model, target, region, via, "the stream goes on");
     }
 
     /// The caller hung up on a committed stream.
@@ -206,10 +216,12 @@ impl Settlement {
         if let Some(witness) = &self.witness {
             witness.decided(GatewayEnd::HungUp);
         }
+        let serves = Serves::of(machine);
         tracing::debug!(
             request_id = &*self.request_id,
             model = &*self.model,
-            target = served(machine),
+            target = serves.id(),
+            region = serves.region(),
             ms = ms(now, self.started),
             output_tokens = facts.usage.output_tokens,
             "the caller hung up"
@@ -237,7 +249,7 @@ impl Settlement {
         Some(json!({
             "request_id": &*self.request_id,
             "model": &*self.model,
-            "served_by": served(machine),
+            "served_by": Serves::of(machine).id(),
             "reason": machine.reason(),
             "session": machine.plan().session_told(),
             "experiments": machine.trials(),
@@ -304,13 +316,25 @@ pub(crate) fn story_event(dialect: DialectName, shape: &StreamShape, model: Opti
 pub(crate) fn told_of(plan: &Plan, model: &Model) -> Value {
     let excluded = plan.excluded.iter();
     let excluded: Value = excluded
-        .map(|e| json!({ "target": plan.id(e.target), "code": e.reason.code(), "reason": e.describe(plan.made) }))
+        .map(|e| {
+            let (code, reason) = (e.reason.code(), e.describe(plan.made));
+            labelled(plan.id(e.target), plan.region(e.target), json!({ "code": code, "reason": reason }))
+        })
         .collect();
     let reported = |target: &Arc<Target>| {
         let suspicion = target.health.suspicion(plan.made)?;
-        Some(json!({ "target": target.id, "reported": suspicion.why }))
+        Some(labelled(&target.id, target.region.as_deref(), json!({ "reported": suspicion.why })))
     };
     json!({ "excluded": excluded, "incidents": model.targets.iter().filter_map(reported).collect::<Value>() })
+}
+
+/// What is said of a target, with its labels.
+fn labelled(id: &str, region: Option<&str>, mut said: Value) -> Value {
+    if let Some(said) = said.as_object_mut() {
+        said.insert("target".to_owned(), json!(id));
+        said.extend(region.map(|region| ("region".to_owned(), json!(region))));
+    }
+    said
 }
 
 /// The story of a request that was refused before anything was planned.
@@ -329,16 +353,29 @@ pub(crate) fn trials(machine: &Machine) -> Option<String> {
     (!trials.is_empty()).then(|| trials.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// Who serves; empty while nobody does.
-fn served(machine: &Machine) -> String {
-    machine.served_by().map(|s| s.target.id.clone()).unwrap_or_default()
+/// Who serves, if somebody does, as logs label it.
+struct Serves(Option<Arc<Target>>);
+
+impl Serves {
+    fn of(machine: &Machine) -> Self {
+        Self(machine.served_by().map(|served| served.target))
+    }
+
+    /// Empty while nobody does.
+    fn id(&self) -> &str {
+        self.0.as_deref().map_or("", |target| &target.id)
+    }
+
+    fn region(&self) -> Option<&str> {
+        self.0.as_deref()?.region.as_deref()
+    }
 }
 
 fn ms(now: Instant, since: Instant) -> u64 {
     u64::try_from(now.saturating_since(since).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `openai/gpt-5.1 overloaded 12 ms, …`: what was tried, for a log line.
+/// `openai/gpt-5.1 in eu-central overloaded 12 ms, …`: what was tried, for a log line.
 fn tried(machine: &Machine) -> String {
     let mut text = String::new();
     for attempt in machine.attempts() {
@@ -346,6 +383,10 @@ fn tried(machine: &Machine) -> String {
             text.push_str(", ");
         }
         text.push_str(&attempt.target);
+        if let Some(region) = &attempt.region {
+            text.push_str(" in ");
+            text.push_str(region);
+        }
         text.push(' ');
         text.push_str(attempt.fault.map_or("served", canon::FaultClass::as_str));
         text.push(' ');

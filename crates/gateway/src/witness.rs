@@ -113,7 +113,8 @@ impl Witness {
             (false, false) => Way::Next,
         };
         let credential = u32::try_from(start.credential).unwrap_or(u32::MAX);
-        self.pen.attempt_started(self.number(start.attempt), &start.target.id, credential, way);
+        let at = (&*start.target.id, start.target.region.as_deref());
+        self.pen.attempt_started(self.number(start.attempt), at, credential, way);
     }
 
     /// An attempt is over; no fault = it brought a whole answer.

@@ -125,6 +125,9 @@ pub enum GatewayEvent {
         attempt: u32,
         /// `provider/model`.
         target: Box<str>,
+        /// Where the target runs, where the configuration says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<Box<str>>,
         /// Index of the credential in the provider's pool.
         credential: u32,
         /// Why.
@@ -404,6 +407,9 @@ mod tests {
     fn a_record_reads_as_it_was_written() {
         round_trip(r#"{"at":1,"gateway":{"started":{}}}"#);
         round_trip(r#"{"at":2,"lost":7}"#);
+        round_trip(
+            r#"{"at":2,"id":"a","gateway":{"attempt_started":{"attempt":0,"target":"a/m","region":"eu","credential":0,"kind":"first"}}}"#,
+        );
         round_trip(r#"{"at":3,"id":"a","client":{"end":{"outcome":{"refused":{"status":503}}}}}"#);
         round_trip(
             r#"{"at":4,"id":"a","gateway":{"attempt_ended":{"attempt":0,"fault":"timed_out","phase":"idle","may_be_billed":true,"read":[3,77]}}}"#,

@@ -523,6 +523,11 @@ impl Plan {
         self.targets.get(target).map_or("", |target| &target.id)
     }
 
+    /// Where a target runs, where the configuration says so.
+    pub fn region(&self, target: usize) -> Option<&str> {
+        self.targets.get(target)?.region.as_deref()
+    }
+
     /// Whether a price guard or a rule keeps a target out.
     pub(crate) fn is_barred(&self, target: usize) -> bool {
         let bars = |reason: &ExclusionReason| reason.is_guard() || matches!(reason, ExclusionReason::Rule { .. });
@@ -589,8 +594,7 @@ impl fmt::Display for Plan {
             let role = if candidate.is_primary { ", primary" } else { "" };
             let via = self.targets.get(candidate.target).and_then(|target| target.via.as_ref());
             let via = via.map(|model| format!(" of {model}")).unwrap_or_default();
-            let region = self.targets.get(candidate.target).and_then(|target| target.region.as_ref());
-            let region = region.map(|region| format!(" in {region}")).unwrap_or_default();
+            let region = within(self.region(candidate.target));
             let standing = standing_text(&candidate.standing);
             let bound = self.targets.get(candidate.target).and_then(|target| target.bound.as_ref());
             let bound = bound.map(|bound| bound_text(bound, self.made)).unwrap_or_default();
@@ -612,7 +616,8 @@ impl fmt::Display for Plan {
             writeln!(f, "  session: stands at {id}{beside}")?;
         }
         for exclusion in &self.excluded {
-            writeln!(f, "  -  {}: {}", self.id(exclusion.target), exclusion.describe(self.made))?;
+            let region = within(self.region(exclusion.target));
+            writeln!(f, "  -  {}{region}: {}", self.id(exclusion.target), exclusion.describe(self.made))?;
         }
         if let Some(tier) = &self.tier {
             writeln!(f, "  {tier}")?;
@@ -629,6 +634,8 @@ impl serde::Serialize for Plan {
         #[derive(serde::Serialize)]
         struct CandidateView<'a> {
             target: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            region: Option<&'a str>,
             standing: String,
             primary: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -639,6 +646,8 @@ impl serde::Serialize for Plan {
         #[derive(serde::Serialize)]
         struct ExclusionView<'a> {
             target: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            region: Option<&'a str>,
             code: &'static str,
             reason: String,
         }
@@ -663,6 +672,7 @@ impl serde::Serialize for Plan {
                 .iter()
                 .map(|candidate| CandidateView {
                     target: self.id(candidate.target),
+                    region: self.region(candidate.target),
                     standing: standing_text(&candidate.standing),
                     primary: candidate.is_primary,
                     demoted: candidate.demoted,
@@ -674,6 +684,7 @@ impl serde::Serialize for Plan {
                 .iter()
                 .map(|exclusion| ExclusionView {
                     target: self.id(exclusion.target),
+                    region: self.region(exclusion.target),
                     code: exclusion.reason.code(),
                     reason: exclusion.describe(self.made),
                 })
@@ -684,6 +695,11 @@ impl serde::Serialize for Plan {
         }
         .serialize(serializer)
     }
+}
+
+/// ` in eu-central`; empty where no region is stated.
+fn within(region: Option<&str>) -> String {
+    region.map(|region| format!(" in {region}")).unwrap_or_default()
 }
 
 fn bound_text(bound: &Bound, now: Instant) -> String {

@@ -81,6 +81,7 @@ impl Judge {
         tracing::info!(
             request_id = exchange.shape.fallback_id,
             target = record.target,
+            region = target.region,
             evaluator = self.evaluate.model,
             outcome = record.outcome.as_str(),
             why = record.why(),

@@ -184,6 +184,7 @@ impl Ask {
     /// Judges the target, and writes down what it cost.
     fn settle(&self, probe: Probe, brought: Result<Brought, Fault>, signals: &Signals, now: Instant) {
         let is_paid = self.call == ProbeCall::Token;
+        let target = Arc::clone(probe.target());
         let asked_at = Some(self.asked_at);
         let ms = u64::try_from(now.saturating_since(self.began).as_millis()).unwrap_or(u64::MAX);
         let (cost, fault) = match brought {
@@ -209,6 +210,7 @@ impl Ask {
         };
         tracing::info!(
             target = &*self.id,
+            region = target.region,
             call = self.call.as_str(),
             ms,
             cost = cost.flatten().map(Usd::as_dollars),

@@ -19,3 +19,4 @@ mod hedging;
 mod large;
 mod limits;
 mod outage;
+mod regions;

@@ -193,7 +193,7 @@ impl Checker {
                 story.gateway.max_attempts = max_attempts;
                 story.gateway.max_targets = max_targets;
             }
-            GatewayEvent::AttemptStarted { attempt, target, credential, kind } => {
+            GatewayEvent::AttemptStarted { attempt, target, region: _, credential, kind } => {
                 let target = self.target(target);
                 self.attempt_started(at, id, story, attempt, Started { target, credential, kind });
             }

@@ -104,8 +104,9 @@ impl GatewayPen {
         self.write(GatewayEvent::Planned { candidates, deadline, max_attempts, max_targets, arms });
     }
 
-    /// An upstream call begins.
-    pub fn attempt_started(&self, attempt: u32, target: &str, credential: u32, way: Way) {
+    /// An upstream call begins; `at` = the target, and the region it runs in where that is known.
+    pub fn attempt_started(&self, attempt: u32, at: (&str, Option<&str>), credential: u32, way: Way) {
+        let (target, region) = at;
         if self.is_decided() {
             self.close();
         }
@@ -125,7 +126,13 @@ impl GatewayPen {
             ended: false,
         });
         drop(ledger);
-        self.write(GatewayEvent::AttemptStarted { attempt, target: target.into(), credential, kind });
+        self.write(GatewayEvent::AttemptStarted {
+            attempt,
+            target: target.into(),
+            region: region.map(Into::into),
+            credential,
+            kind,
+        });
     }
 
     /// Text of a provider's answer arrived, to be released or not. Called at least once for an answer whose text is

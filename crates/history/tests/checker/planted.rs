@@ -333,7 +333,8 @@ fn worked(all: &[Record]) -> u32 {
 }
 
 fn attempt(number: u32, target: &str, kind: AttemptKind) -> Event {
-    Event::Gateway(GatewayEvent::AttemptStarted { attempt: number, target: target.into(), credential: 0, kind })
+    let region = None;
+    Event::Gateway(GatewayEvent::AttemptStarted { attempt: number, target: target.into(), region, credential: 0, kind })
 }
 
 fn refused(number: u32) -> Event {

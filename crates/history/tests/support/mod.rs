@@ -108,7 +108,7 @@ impl World {
         self.tick();
         let number = self.next_attempt;
         self.next_attempt += 1;
-        gateway.attempt_started(number, &format!("provider-{target}/model"), credential, way);
+        gateway.attempt_started(number, (&format!("provider-{target}/model"), None), credential, way);
         self.tick();
         let provider = SimulatorPen::asked(self.recorder(), id, number, &format!("provider-{target}"));
         Call { number, target, provider }
@@ -126,7 +126,7 @@ impl World {
             let number = self.next_attempt;
             self.next_attempt += 1;
             self.next_target += 1;
-            gateway.attempt_started(number, &format!("provider-{}/model", self.next_target - 1), 0, Way::Next);
+            gateway.attempt_started(number, (&format!("provider-{}/model", self.next_target - 1), None), 0, Way::Next);
             self.tick();
             gateway.attempt_ended(number, Some(&fault(FaultClass::Unreachable)));
             return;

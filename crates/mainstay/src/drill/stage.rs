@@ -90,7 +90,7 @@ impl Stage {
         let mut inner = self.lock();
         let Inner { live, running } = &mut *inner;
         match event {
-            GatewayEvent::AttemptStarted { attempt, target, credential, kind } => {
+            GatewayEvent::AttemptStarted { attempt, target, region: _, credential, kind } => {
                 let kind = match kind {
                     AttemptKind::Hedge => CallKind::Hedge,
                     AttemptKind::Rescue => CallKind::Rescue,

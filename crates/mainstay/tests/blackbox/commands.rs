@@ -121,6 +121,16 @@ fn explain_tells_what_is_probed_and_what_that_costs() {
     assert!(said.contains(expected), "{said}");
 }
 
+#[test]
+fn explain_names_the_region_of_whoever_may_serve_and_of_whoever_is_left_out() {
+    let folder = folder();
+    let targets = "[{ target: a/small, region: eu-central }, { target: a/able, region: us-east, max_price: 1 }]";
+    std::fs::write(folder.join("mainstay.yaml"), CAPABLE.replace("[a/small, a/blind, a/able]", targets)).unwrap();
+    let said = text(&run(&folder, &["explain", "--model", "chat"]).stdout);
+    assert!(said.contains("1. a/small in eu-central [closed"), "{said}");
+    assert!(said.contains("-  a/able in us-east: "), "{said}");
+}
+
 /// Serves one document on 127.0.0.1, once; its address.
 fn served_once(status: &'static str, document: &'static str) -> String {
     use std::io::{Read, Write};

@@ -117,3 +117,21 @@ fn a_second_signal_ends_the_process_at_once() {
     running.signal("TERM");
     assert_eq!(running.ended(), Some(130));
 }
+
+#[test]
+fn a_line_of_the_log_labels_each_target_with_its_region_where_it_states_one() {
+    let (down, up) = (Upstream::start(), Upstream::start());
+    down.server.simulator().set_faults([rule("unavailable_503")]);
+    let rows = format!("providers:\n{}{}", down.row("down"), up.row("up"));
+    let model = |targets: &str| format!("{rows}models:\n  chat: {{ targets: [{targets}] }}\n");
+    let running = Running::start(&model("{ target: down/m, region: eu-central }, { target: up/m, region: us-east }"));
+    assert_eq!(running.ask("chat").status, 200);
+    assert!(holds(|| running.log().contains("served by a fallback")), "{}", running.log());
+    let log = running.log();
+    assert!(log.contains(r#""target":"up/m","region":"us-east""#), "{log}");
+    assert!(log.contains("down/m in eu-central overloaded"), "{log}");
+    let running = Running::start(&model("down/m, up/m"));
+    assert_eq!(running.ask("chat").status, 200);
+    assert!(holds(|| running.log().contains("served by a fallback")), "{}", running.log());
+    assert!(!running.log().contains("region"), "{}", running.log());
+}

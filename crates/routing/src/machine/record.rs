@@ -172,6 +172,7 @@ impl Machine {
             let estimate = price::estimate(&self.model, &record.target, &self.facts.needs);
             CalledOff {
                 target: record.target.id.clone(),
+                region: record.target.region.clone(),
                 estimated_input_tokens: estimate.input_tokens,
                 estimated_cost: estimate.price,
             }

@@ -203,6 +203,9 @@ pub enum Action {
 pub struct CalledOff {
     /// Whom it was made at.
     pub target: String,
+    /// Where that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Tokens of its prompt, an estimate.
     pub estimated_input_tokens: u64,
     /// What the provider is expected to bill for it: at most what a whole answer costs, and an estimate. `None` where
