@@ -79,6 +79,7 @@ impl Settlement {
     /// The answer went out whole.
     pub(crate) fn complete(&self, facts: &Facts, machine: &Machine, now: Instant) {
         if let Some(witness) = &self.witness {
+            witness.paid(&facts.usage, machine);
             witness.answered(machine);
         }
         machine.account(&facts.usage, now);
@@ -155,6 +156,7 @@ impl Settlement {
     /// A committed stream broke; the caller got the error event.
     pub(crate) fn broken(&self, fault: &Fault, facts: &Facts, machine: &Machine, now: Instant) {
         if let Some(witness) = &self.witness {
+            witness.paid(&facts.usage, machine);
             witness.broken(fault, machine);
         }
         let serves = Serves::of(machine);
@@ -214,6 +216,7 @@ impl Settlement {
     /// The caller hung up on a committed stream.
     pub(crate) fn hung_up(&self, facts: &Facts, machine: &Machine, now: Instant) {
         if let Some(witness) = &self.witness {
+            witness.paid(&facts.usage, machine);
             witness.decided(GatewayEnd::HungUp);
         }
         let serves = Serves::of(machine);

@@ -8,6 +8,7 @@ use crate::readers::lock;
 use crate::respond::GatewayBody;
 use bytes::{Bytes, BytesMut};
 use canon::{DialectName, Event, Fault, FaultClass, Part, Usage};
+use catalog::Usd;
 use dialect::profile::Profile;
 use dialect::sse::{self, Decoder, Frame};
 use dialect::{StreamDecoder, outbound};
@@ -160,6 +161,13 @@ impl Witness {
         self.pen.handed_over(event);
         self.pen.released("");
         self.pen.decided(GatewayEnd::EndedHonestly);
+    }
+
+    /// What the answer, or the part of one that there is, came to.
+    pub(crate) fn paid(&self, usage: &Usage, machine: &Machine) {
+        let elsewhere = machine.trials().into_iter().filter(|trial| trial.served.is_some());
+        let elsewhere = elsewhere.map(|trial| trial.to_string().into()).collect();
+        self.pen.paid(machine.cost(usage).map(Usd::pico), elsewhere);
     }
 
     /// The exchange is answered.

@@ -6,10 +6,13 @@ mod support;
 
 use bytes::Bytes;
 use canon::DialectName;
+use gateway::{Gateway, History, Tags};
+use history::{Event, GatewayEvent, Memory};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use support::memory::{Answer, Plan, World};
 use support::{body, request, snapshot_over};
 
@@ -68,7 +71,7 @@ async fn a_user_keeps_to_its_arm_in_every_dialect_over_reloads_and_a_change_of_w
         ..Plan::default()
     };
     let yaml = yaml.model(BY_USER).yaml("http://primary", "http://fallback");
-    world.gateway.replace(snapshot_over(&yaml, &world.health, &std::sync::Arc::default())).unwrap();
+    world.gateway.replace(snapshot_over(&yaml, &world.health, &Arc::default())).unwrap();
     let mut moved = 0;
     for (user, before) in &arms {
         let after = arm(&world.send(of_user(DialectName::OpenaiChat, user, false)).await);
@@ -148,4 +151,30 @@ async fn an_answer_that_is_kept_is_not_given_to_users_of_another_arm() {
         hits += usize::from(answer.header("x-mainstay-cache") == Some("hit"));
     }
     assert_eq!(hits, 18, "one answer for each arm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_tells_the_arm_that_was_drawn_the_one_that_served_and_what_that_cost() {
+    const PRICED: &str = "[{ target: primary/m-1, label: short }, \
+                          { target: fallback/m-2, label: long, weight: 0, prices: { input: 1, output: 2 } }]";
+    let world = world(PRICED, BY_USER);
+    let memory = Arc::new(Memory::new(|| 0));
+    let history = History { recorder: memory.clone(), tags: Tags::Loopback };
+    let gateway = Gateway::new(world.gateway.snapshot(), Arc::new(world.spy.clone()), 1).unwrap().with_history(history);
+    let gateway = Arc::new(gateway);
+    for (fault, stream, paid) in [(None, false, false), (Some("unavailable_503"), false, true), (None, true, true)] {
+        if let Some(fault) = fault {
+            world.break_primary(fault);
+        }
+        let answer = support::memory::read(gateway.handle(of_user(DialectName::OpenaiChat, "u", stream)).await).await;
+        assert_eq!(answer.status, 200);
+        let settled = memory.take().into_iter().find_map(|it| match it.event {
+            Event::Gateway(GatewayEvent::Settled { picodollars, elsewhere, .. }) => Some((picodollars, elsewhere)),
+            _ => None,
+        });
+        let (picodollars, elsewhere) = settled.unwrap();
+        assert_eq!(picodollars.is_some_and(|cost| cost > 0), paid, "the price of one of them is unknown");
+        let other: Box<[Box<str>]> = if paid { ["tone=short;served=long".into()].into() } else { [].into() };
+        assert_eq!(elsewhere, other.to_vec());
+    }
 }

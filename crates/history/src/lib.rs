@@ -10,6 +10,8 @@
 //! - tokens are the providers' own figures;
 //! - every cancel arrived, and nothing leaked.
 //!
+//! [`Summary`] reads the same records for what they come to: by experiment and arm, by target, by region.
+//!
 //! A writer knows only its own side: the client decodes what it got, the simulator tells what it sent, and nobody's
 //! figures are derived from another's. Texts are compared by [`Tally`], so no log holds a word of them.
 //!
@@ -22,6 +24,7 @@ mod read;
 mod record;
 mod recorder;
 mod report;
+mod summary;
 mod tally;
 
 pub use check::{Checker, Source, check};
@@ -34,4 +37,5 @@ pub use record::{
 };
 pub use recorder::{Live, Memory, Recorder};
 pub use report::{Counts, Gaps, Kind, Report, Violation};
+pub use summary::{By, Row, Summary, Summed};
 pub use tally::Tally;

@@ -182,6 +182,12 @@ pub enum GatewayEvent {
         /// The caller's own limit (a stop sequence, the cap on output) ended the answer, and not its provider.
         #[serde(default, skip_serializing_if = "is_false")]
         limited: bool,
+        /// What the answer cost by the prices of who served, in picodollars; `None` = it is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        picodollars: Option<u64>,
+        /// Of the experiments it takes part in, those of which another arm served: `tone=short;served=long`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        elsewhere: Vec<Box<str>>,
     },
     /// The process ends and has nothing in flight any more.
     Drained {},

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Drill(Drill),
     /// Start a simulated provider that misbehaves on demand, or stand in front of a real one.
     Simulate(Simulate),
-    /// Check what gateways, clients and simulated providers wrote with `--history`.
+    /// Check what gateways, clients and simulated providers wrote with `--history`, or report what it comes to.
     #[command(subcommand)]
     History(History),
     /// Show failover at work: one minute of live traffic while providers break.
@@ -165,6 +165,9 @@ pub(crate) enum History {
     /// Prove from the logs that every request had exactly one end, that nothing was lost, doubled or made up, that
     /// attempts kept to the policy, that bills agree, that cancels arrived and that nothing leaked.
     Check(CheckHistory),
+    /// Report what the logs of gateways come to: requests by experiment and arm, or calls by target or region; how many
+    /// were answered, how soon, for how many tokens and for how much.
+    Report(ReportHistory),
 }
 
 /// `history check`.
@@ -182,6 +185,29 @@ pub(crate) struct CheckHistory {
     /// How long a provider may take to notice that a call was dropped, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100)]
     pub(crate) cancel_within: u64,
+}
+
+/// `history report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportHistory {
+    /// The logs, in any order; `-` = standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) logs: Vec<PathBuf>,
+    /// What stands in a row.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) by: By,
+}
+
+/// What a report of a history has rows for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Each experiment's arms.
+    #[default]
+    Experiment,
+    /// Targets.
+    Target,
+    /// Regions of targets.
+    Region,
 }
 
 /// `demo`.

@@ -52,7 +52,8 @@ fn read(options: &CheckHistory, policy: Policy) -> Result<Checker, String> {
     Ok(checker)
 }
 
-fn open(log: &Path) -> Result<Box<dyn BufRead>, String> {
+/// A log to read.
+pub(crate) fn open(log: &Path) -> Result<Box<dyn BufRead>, String> {
     if is_standard_input(log) {
         return Ok(Box::new(std::io::stdin().lock()));
     }

@@ -8,6 +8,7 @@ mod explain;
 mod first_run;
 mod history_check;
 mod history_file;
+mod history_report;
 mod load;
 mod serve;
 mod simulate;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Drill(options) => runtime.block_on(drill::run(&options)),
         Command::Simulate(options) => runtime.block_on(simulate::run(&options, recorder)),
         Command::History(History::Check(options)) => history_check::run(&options),
+        Command::History(History::Report(options)) => history_report::run(&options),
         Command::Demo(options) => runtime.block_on(demo::run(&options, recorder)),
     };
     // Connections that outlived the drain are dropped with the runtime rather than waited for.

@@ -205,7 +205,7 @@ impl Checker {
             GatewayEvent::Cancelled { attempt } => {
                 story.attempt(attempt).cancelled_at.get_or_insert(at);
             }
-            GatewayEvent::Settled { outcome, served, segments, body, tokens, limited } => {
+            GatewayEvent::Settled { outcome, served, segments, body, tokens, limited, .. } => {
                 story.gateway.settles += 1;
                 if story.gateway.settles > 1 && !story.repeated {
                     self.report.add(Kind::DoubleTerminal, id, "the gateway settled it twice".to_owned());

@@ -46,6 +46,10 @@ struct Ledger {
     /// `None` until bytes are handed over.
     body: Option<Tally>,
     outcome: Option<GatewayEnd>,
+    /// What the answer cost, in picodollars.
+    cost: Option<u64>,
+    /// Arms that another one served for.
+    elsewhere: Vec<Box<str>>,
     is_limited: bool,
     is_closed: bool,
 }
@@ -227,6 +231,14 @@ impl GatewayPen {
         lock(&self.ledger).body.get_or_insert(Tally::EMPTY).add(bytes);
     }
 
+    /// What the answer cost, in picodollars, where that is known; `elsewhere` = the experiments it takes part in of which
+    /// another arm served.
+    pub fn paid(&self, picodollars: Option<u64>, elsewhere: Vec<Box<str>>) {
+        let mut ledger = lock(&self.ledger);
+        ledger.cost = picodollars;
+        ledger.elsewhere = elsewhere;
+    }
+
     /// How the exchange ends. Once: a second word is written down at once, for the checker to find.
     pub fn decided(&self, outcome: GatewayEnd) {
         let was_decided = lock(&self.ledger).outcome.replace(outcome).is_some();
@@ -260,6 +272,8 @@ impl GatewayPen {
             body: ledger.body,
             tokens,
             limited: ledger.is_limited,
+            picodollars: ledger.cost,
+            elsewhere: ledger.elsewhere.clone(),
         };
         drop(ledger);
         for attempt in open {

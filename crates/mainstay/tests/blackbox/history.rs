@@ -1,6 +1,7 @@
 //! `history check` over logs of three writers, and the logs that processes write.
 
-use crate::process::{Running, folder, holds, mainstay, run, text};
+use crate::process::{Running, Upstream, folder, holds, mainstay, run, text};
+use simulator::FaultRule;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -108,4 +109,60 @@ fn what_a_gateway_and_a_simulated_provider_write_fits_together() {
     assert!(said.contains("4 requests, 3 answered") && said.contains("3 attempts by providers"), "{said}");
     let written = std::fs::read_to_string(gateway_log).unwrap();
     assert!(!written.contains("Hello") && !written.contains("sk-1"), "no word of a prompt, no key: {written}");
+}
+
+#[test]
+fn a_report_puts_arms_side_by_side_and_calls_by_target_and_region() {
+    let (down, up) = (Upstream::start(), Upstream::start());
+    down.server.simulator().set_faults([FaultRule::new("unavailable_503".parse().unwrap())]);
+    let yaml = format!(
+        "providers:\n{}{}models:\n  chat:\n    strategy: {{ weighted: {{ sticky: user, experiment: tone }} }}\n    targets:\n      \
+         - {{ target: down/m, label: warm, weight: 1, region: eu }}\n      \
+         - {{ target: up/m, label: plain, weight: 0, prices: {{ input: 1, output: 2 }} }}\n  bare: {{ targets: [up/m] }}\n\
+         drain_accept: 0s\n",
+        down.row("down"),
+        up.row("up"),
+    );
+    let mut gateway = Running::start_with(&["--listen", "127.0.0.1:0", "--history", "gateway.log"], &yaml);
+    assert_eq!((gateway.ask("chat").status, gateway.ask("bare").status), (200, 200));
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended(), Some(0));
+    let log = gateway.file.with_file_name("gateway.log");
+    let report = |by: &[&str]| {
+        let output = run(&folder(), &[&["history", "report", log.to_str().unwrap()], by].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let cells = |said: &str, name: &str| -> Vec<String> {
+        let line = said.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{said}"));
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let by_arm = report(&[]);
+    assert!(
+        by_arm.starts_with("experiment tone\n") && by_arm.contains("1 requests take part in no experiment"),
+        "{by_arm}"
+    );
+    let warm = cells(&by_arm, "warm");
+    assert_eq!((&*warm[1], &*warm[2], warm.last().unwrap().as_str()), ("1", "100.00", "1"), "{by_arm}");
+    let by_target = report(&["--by", "target"]);
+    let (failed, served) = (cells(&by_target, "down/m#warm"), cells(&by_target, "up/m#plain"));
+    let cost = |cells: &[String]| cells.iter().find_map(|cell| cell.strip_prefix('$')?.parse::<f64>().ok()).unwrap();
+    assert_eq!((&*failed[2], cost(&failed), &*served[1], &*served[2]), ("0.00", 0.0, "1", "100.00"), "{by_target}");
+    assert!(
+        cost(&warm) > 0.0 && (cost(&warm) - cost(&served)).abs() < 1e-9,
+        "it costs what its answer does: {by_arm}{by_target}"
+    );
+    let by_region = report(&["--by", "region"]);
+    assert_eq!(cells(&by_region, "eu")[1], "1", "{by_region}");
+    assert!(by_region.contains("(none stated)"), "{by_region}");
+}
+
+#[test]
+fn a_report_of_a_log_without_experiments_says_so() {
+    let folder = folder();
+    logs(&folder, CLIENT);
+    let said = text(&run(&folder, &["history", "report", "gateway.log", "client.log"]).stdout);
+    assert_eq!(said, "nothing to compare\n1 requests take part in no experiment\n");
+    let output = run(&folder, &["history", "report", "gateway.log", "--by", "colour"]);
+    assert!(text(&output.stderr).contains("[possible values: experiment, target, region]"), "{}", text(&output.stderr));
 }
