@@ -2,16 +2,18 @@
 
 use crate::lock;
 use crate::mirror::Mirror;
-use canon::{Instant, LimitReading, Load};
-use std::sync::atomic::{AtomicBool, Ordering};
+use canon::{Instant, LimitKind, LimitReading, Load};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What is told and felt of a provider's limits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Limits {
     mirror: Mutex<Mirror>,
     /// A limit is told or felt, so that who plans must look.
     is_known: AtomicBool,
+    /// A call of fewer tokens has room for sure, so that who plans need not look: [`Mirror::sure_room`].
+    sure_room: AtomicU64,
 }
 
 /// What a call in flight takes of its credential's limits; given back when it is dropped.
@@ -22,14 +24,29 @@ pub struct LimitReservation {
     told: bool,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        let mirror = Mirror::default();
+        let sure_room = AtomicU64::new(mirror.sure_room());
+        Self { mirror: Mutex::new(mirror), is_known: AtomicBool::new(false), sure_room }
+    }
+}
+
 impl Limits {
+    /// Changes the mirror, and says to those who take no lock what that leaves.
+    fn change(&self, change: impl FnOnce(&mut Mirror)) {
+        let mut mirror = lock(&self.mirror);
+        change(&mut mirror);
+        self.sure_room.store(mirror.sure_room(), Ordering::Release);
+    }
+
     fn is_known(&self) -> bool {
         self.is_known.load(Ordering::Acquire)
     }
 
     /// Whether a call like this is within what the provider allows, as far as is known.
     pub fn has_room(&self, load: &Load, now: Instant) -> bool {
-        !self.is_known() || lock(&self.mirror).has_room(load, now)
+        load.of(LimitKind::Tokens) < self.sure_room.load(Ordering::Acquire) || lock(&self.mirror).has_room(load, now)
     }
 
     /// Whether a call like this leaves this part of every limit, 0–1, to others, as far as is known.
@@ -45,7 +62,7 @@ impl Limits {
 
     /// A call starts.
     pub fn reserve(self: &Arc<Self>, load: Load, now: Instant) -> LimitReservation {
-        lock(&self.mirror).reserve(&load, now);
+        self.change(|mirror| mirror.reserve(&load, now));
         LimitReservation { limits: Arc::clone(self), load, told: false }
     }
 
@@ -55,21 +72,19 @@ impl Limits {
         if readings.peek().is_none() {
             return;
         }
-        let mut mirror = lock(&self.mirror);
-        readings.for_each(|reading| mirror.told(&reading, now));
-        drop(mirror);
+        self.change(|mirror| readings.for_each(|reading| mirror.told(&reading, now)));
         self.is_known.store(true, Ordering::Release);
     }
 
     /// An answer came.
     pub fn answered(&self) {
         if self.is_known() {
-            lock(&self.mirror).answered();
+            self.change(|mirror| mirror.answered());
         }
     }
 
     pub(crate) fn limited(&self, now: Instant) {
-        lock(&self.mirror).limited(now);
+        self.change(|mirror| mirror.limited(now));
         self.is_known.store(true, Ordering::Release);
     }
 
@@ -81,7 +96,7 @@ impl Limits {
     /// The credential is another one now. Calls in flight give back what they took of the one before, which is no less
     /// than nothing.
     pub(crate) fn reset(&self) {
-        *lock(&self.mirror) = Mirror::default();
+        self.change(|mirror| *mirror = Mirror::default());
         self.is_known.store(false, Ordering::Release);
     }
 }
@@ -90,7 +105,7 @@ impl LimitReservation {
     /// An answer has begun: the provider's own count has the call in it.
     pub fn counted(&mut self) {
         if !std::mem::replace(&mut self.told, true) {
-            lock(&self.limits.mirror).release(&self.load);
+            self.limits.change(|mirror| mirror.release(&self.load));
         }
     }
 }

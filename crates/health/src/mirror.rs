@@ -90,6 +90,28 @@ impl Mirror {
         })
     }
 
+    /// A call of fewer tokens than this has room whenever it is asked, until something changes: time only fills the
+    /// buckets and wears out words. Zero where nothing is sure.
+    pub(crate) fn sure_room(&self) -> u64 {
+        let mut least = f64::INFINITY;
+        for ((kind, bucket), untold) in KINDS.into_iter().zip(&self.buckets).zip(&self.untold) {
+            let Some(bucket) = bucket else { continue };
+            let left = bucket.left.min(bucket.limit) - *untold as f64;
+            if left < (1.0 - SURGE_FROM) * bucket.limit {
+                return 0;
+            }
+            let room = left - bucket.limit * (1.0 - self.trust);
+            match kind {
+                LimitKind::Requests if room < 1.0 => return 0,
+                LimitKind::Requests => {}
+                LimitKind::Tokens | LimitKind::InputTokens | LimitKind::OutputTokens => least = least.min(room),
+            }
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "stops at what a u64 holds")]
+        let least = least as u64;
+        least
+    }
+
     /// Whether more are in flight than the last 429 left room for.
     pub(crate) fn is_crowded(&self, now: Instant) -> bool {
         self.cap.most(now).is_some_and(|most| f64::from(self.in_flight) + 1.0 > most)
@@ -293,6 +315,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_surely_has_room_has_it_whenever_it_is_asked(
+            words in prop::collection::vec((0_usize..4, 0_u64..2_000, 0_u64..2_000, 0.0..90.0_f64), 0..6),
+            calls in prop::collection::vec((0_u64..400, 0_u64..400), 0..30),
+            surprises in 0_usize..8,
+            (input, output, later) in (0_u64..1_500, 0_u64..1_500, 0.0..200.0_f64),
+        ) {
+            let mut mirror = Mirror::default();
+            for (kind, limit, remaining, reset) in words {
+                mirror.told(&reading(KINDS[kind], limit, remaining, reset), at(20.0));
+            }
+            (0..surprises).for_each(|_| mirror.limited(at(20.0)));
+            for (input, output) in calls {
+                mirror.reserve(&load(input, output), at(21.0));
+            }
+            let call = load(input, output);
+            if call.of(LimitKind::Tokens) < mirror.sure_room() {
+                prop_assert!(mirror.has_room(&call, at(21.0 + later)));
+            }
+        }
+
         #[test]
         fn what_is_released_was_reserved_and_nothing_is_lost(
             loads in prop::collection::vec((0_u64..1_000_000, 0_u64..1_000_000), 0..50),

@@ -7,16 +7,21 @@
 use crate::lock;
 use canon::Instant;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Evidence older than this is forgotten.
 const MEMORY: Duration = Duration::from_secs(30);
+/// One target may have its own trouble.
+const SEVERAL: usize = 2;
 
 /// One provider's.
 #[derive(Debug, Default)]
 pub struct ProviderHealth {
     /// Which targets could not be reached, and when last; emptied by the first answer from any of them.
     unreachable: Mutex<Vec<(String, Instant)>>,
+    /// How many those are, so that who plans takes no lock where they are too few to say anything.
+    count: AtomicUsize,
 }
 
 impl ProviderHealth {
@@ -27,18 +32,27 @@ impl ProviderHealth {
             Some((_, last)) => *last = now,
             None => targets.push((target.to_owned(), now)),
         }
+        self.count.store(targets.len(), Ordering::Release);
     }
 
     /// Some target answered, whatever it said.
     pub fn answered(&self) {
-        lock(&self.unreachable).clear();
+        if self.count.load(Ordering::Acquire) > 0 {
+            let mut targets = lock(&self.unreachable);
+            targets.clear();
+            self.count.store(0, Ordering::Release);
+        }
     }
 
     /// Whether the provider as a whole seems unreachable.
     pub fn is_unreachable(&self, now: Instant) -> bool {
+        if self.count.load(Ordering::Acquire) < SEVERAL {
+            return false;
+        }
         let mut targets = lock(&self.unreachable);
         targets.retain(|(_, last)| now.saturating_since(*last) < MEMORY);
-        targets.len() >= 2
+        self.count.store(targets.len(), Ordering::Release);
+        targets.len() >= SEVERAL
     }
 }
 

@@ -4,7 +4,7 @@
 //! let through keeps to them. A target of unknown price passes none.
 
 use crate::price::Estimate;
-use crate::{ExclusionReason, SpendLimit, Target};
+use crate::{ExclusionReason, Needs, SpendLimit, Target};
 use canon::Instant;
 use catalog::{Rate, Ratio, Usd};
 
@@ -31,18 +31,19 @@ pub struct Guards {
 }
 
 /// Why the target may not serve a request of this cost.
-pub(crate) fn barred(target: &Target, estimate: &Estimate, now: Instant) -> Option<ExclusionReason> {
+pub(crate) fn barred(target: &Target, needs: &Needs, estimate: &Estimate, now: Instant) -> Option<ExclusionReason> {
     let guards = &target.guards;
     guards
         .max_price
-        .and_then(|max| above(max, estimate))
+        .and_then(|max| above(target, max, needs, estimate))
         .or_else(|| guards.spend.and_then(|limit| spent(target, limit, estimate, now)))
 }
 
-fn above(max: MaxPrice, estimate: &Estimate) -> Option<ExclusionReason> {
-    let (Some(rates), Some(most)) = (estimate.rates, estimate.most) else {
+fn above(target: &Target, max: MaxPrice, needs: &Needs, estimate: &Estimate) -> Option<ExclusionReason> {
+    let (Some(prices), Some(most)) = (target.facts.prices.as_ref(), estimate.most) else {
         return Some(ExclusionReason::PriceUnknown { guard: "max_price" });
     };
+    let rates = prices.at(needs.asked_at, estimate.input_tokens);
     if let Some(limit) = max.request.filter(|limit| most > *limit) {
         return Some(ExclusionReason::AbovePrice { price: most, limit });
     }

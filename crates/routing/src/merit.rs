@@ -3,6 +3,7 @@
 use crate::near::Nearness;
 use crate::objectives::Forecast;
 use crate::price::Estimate;
+use crate::strategy::Entrant;
 use crate::{Model, Needs, Target};
 use canon::Instant;
 use catalog::Usd;
@@ -84,10 +85,20 @@ impl Balance {
     }
 }
 
+/// Which merits a strategy goes by; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Gauge {
+    /// None.
+    Nothing,
+    /// The time to the answer.
+    Answer,
+    /// All there are.
+    All,
+}
+
 /// What is known of a target for one request. Nothing is, where no strategy asks.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Merits {
-    pub(crate) price: Option<Usd>,
     /// Seconds to the first token, or to the whole answer where it is not streamed.
     answer: Option<f64>,
     /// Seconds a token.
@@ -100,17 +111,19 @@ pub(crate) struct Merits {
 
 impl Merits {
     /// Speed is read where a strategy goes by it: as it is now.
-    pub(crate) fn of(target: &Target, needs: &Needs, estimate: &Estimate, speed: Option<Instant>) -> Self {
-        let known = Self { price: estimate.price, quality: target.quality, ..Self::default() };
-        let Some(now) = speed else { return known };
-        let expected = target.ledger.speed.expected(needs.class(), now);
-        let writing = expected.pace.map(|pace| pace * estimate.output_tokens as f64);
-        let total = if needs.streamed {
-            expected.answer.zip(writing).map(|(answer, writing)| answer + writing)
-        } else {
-            expected.answer
-        };
-        Self { answer: expected.answer, pace: expected.pace, total, success: expected.success, ..known }
+    pub(crate) fn of(target: &Target, needs: &Needs, estimate: &Estimate, gauge: Gauge, now: Instant) -> Self {
+        if gauge == Gauge::Nothing {
+            return Self::default();
+        }
+        let speed = &target.ledger.speed;
+        let answer = speed.answer_in(needs.class(), now);
+        if gauge == Gauge::Answer {
+            return Self { answer, ..Self::default() };
+        }
+        let pace = speed.pace();
+        let writing = pace.map(|pace| pace * estimate.output_tokens as f64);
+        let total = if needs.streamed { answer.zip(writing).map(|(answer, writing)| answer + writing) } else { answer };
+        Self { answer, pace, total, success: speed.success(), quality: target.quality }
     }
 
     /// Seconds to what is gone by; `None` = nobody knows.
@@ -160,32 +173,32 @@ pub enum Score {
 }
 
 /// How `balanced` rates everybody.
-pub(crate) fn balanced(merits: &[Merits], weights: Balance) -> Vec<Score> {
-    let cheapest = merits.iter().filter_map(|it| it.price).min();
-    let quickest = quickest(merits, SpeedBy::Total);
-    let score = |it: &Merits| {
-        let price = match (cheapest, it.price) {
-            (Some(cheapest), Some(price)) => part(cheapest.as_dollars(), price.as_dollars()),
+pub(crate) fn balance(entrants: &mut [Entrant], weights: Balance) {
+    let cheapest = entrants.iter().filter_map(|it| it.estimate.price).min().map(Usd::as_dollars);
+    let quickest = quickest(entrants, SpeedBy::Total);
+    let sum = weights.sum();
+    for entrant in entrants {
+        let price = match (cheapest, entrant.estimate.price) {
+            (Some(cheapest), Some(price)) => part(cheapest, price.as_dollars()),
             _ => 0.0,
         };
-        let speed = match (quickest, it.seconds(SpeedBy::Total)) {
+        let speed = match (quickest, entrant.merits.seconds(SpeedBy::Total)) {
             (Some(quickest), Some(seconds)) => part(quickest, seconds),
             _ => 1.0,
         };
-        let (reliability, quality) = (it.success, it.quality.map_or(0.0, Quality::share));
+        let (reliability, quality) = (entrant.merits.success, entrant.merits.quality.map_or(0.0, Quality::share));
         let total = (price * f64::from(weights.price)
             + speed * f64::from(weights.speed)
             + reliability * f64::from(weights.reliability)
             + quality * f64::from(weights.quality))
-            / weights.sum();
-        Score::Balanced { price, speed, reliability, quality, total }
-    };
-    merits.iter().map(score).collect()
+            / sum;
+        entrant.score = Some(Score::Balanced { price, speed, reliability, quality, total });
+    }
 }
 
 /// The least of those that are known.
-pub(crate) fn quickest(merits: &[Merits], by: SpeedBy) -> Option<f64> {
-    merits.iter().filter_map(|it| it.seconds(by)).min_by(f64::total_cmp)
+pub(crate) fn quickest(entrants: &[Entrant], by: SpeedBy) -> Option<f64> {
+    entrants.iter().filter_map(|it| it.merits.seconds(by)).min_by(f64::total_cmp)
 }
 
 /// How near to the best, 0 to 1. What costs nothing is as good as can be.

@@ -5,9 +5,10 @@
 
 use crate::merit::Merits;
 use crate::objectives::Forecast;
-use crate::price::{Estimate, estimate};
+use crate::price::{Estimate, estimate_with_cached};
 use crate::session::Told;
 use crate::split::Ticket;
+use crate::strategy::Entrant;
 use crate::tier::{self, TierChoice};
 use crate::{
     AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, Target, filter, guard, ruled, session,
@@ -293,7 +294,7 @@ impl Demotion {
 }
 
 /// A target that may be tried.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// Index in [`Model::targets`].
     pub target: usize,
@@ -301,14 +302,19 @@ pub struct Candidate {
     pub standing: Standing,
     /// It is what the strategy would choose first with everything healthy.
     pub is_primary: bool,
-    /// It runs the same model as the primary.
-    pub same_model_as_primary: bool,
     /// Why it stands lower than it would.
     pub demoted: Option<Demotion>,
     /// What the request is expected to cost there.
     pub estimate: Estimate,
     /// What the strategy makes of it; `None` where it rates nobody.
     pub score: Option<Score>,
+}
+
+impl Candidate {
+    /// It is predicted to miss an objective of its model.
+    pub(crate) fn misses(&self) -> bool {
+        matches!(&self.score, Some(Score::Forecast(forecast)) if forecast.misses())
+    }
 }
 
 /// A target that was left out.
@@ -377,7 +383,7 @@ pub fn plan(model: &Model, needs: &Needs, now: Instant, rng: &mut fastrand::Rng)
 pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instant, rng: &mut fastrand::Rng) -> Plan {
     let tiers = model.settings.tiers.as_deref().map(|tiers| (tiers, tiers.ruled(tiers.assigned(needs), ruling)));
     let mut excluded = Vec::new();
-    let mut capable = Vec::new();
+    let mut capable = Vec::with_capacity(model.targets.len());
     for (index, target) in model.targets.iter().enumerate() {
         let unfit = filter::below_tier(tiers, index).or_else(|| filter::incapable(target, needs));
         match unfit.or_else(|| filter::below_floor(model, target)) {
@@ -390,11 +396,10 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     }
 
     let sifted = ruling.sift(&capable);
-    let goes_by_speed = strategy::goes_by_speed(model);
+    let gauge = strategy::gauge(model);
     let fell = |pin: &_| tiers.is_some_and(|(tiers, asked)| session::is_below(model, pin, tiers, asked));
     let pin = session::pin(model, needs, now).filter(|pin| !fell(pin));
     let mut entrants = Vec::with_capacity(capable.len());
-    let mut estimates = vec![None; model.targets.len()];
     let load = filter::load(model, needs);
     for &index in &capable {
         let Some(target) = model.targets.get(index) else { continue };
@@ -407,28 +412,26 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
             }
         }
         let standing = target.health.standing_for(needs.estimated_tokens, now);
-        let estimate = session::price_of_moving(target, pin.as_ref(), estimate(model, target, needs));
+        let estimate = estimate_with_cached(model, target, needs, session::cached(target, pin.as_ref()));
         let unavailable = match ruled_out {
             Some((_, reason)) => Some(reason),
-            None => guard::barred(target, &estimate, now)
+            None => guard::barred(target, needs, &estimate, now)
                 .or_else(|| filter::unavailable(model, target, &standing, now))
                 .or_else(|| filter::without_room(model, target, needs, &load, now))
                 .inspect(|reason| excluded.push(Exclusion::new(index, *reason))),
         };
-        entrants.push(strategy::Entrant {
+        entrants.push(Entrant {
             target: index,
             weight: target.weight,
             standing,
             available: unavailable.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
-            merits: Merits::of(target, needs, &estimate, goes_by_speed.then_some(now)),
+            merits: Merits::of(target, needs, &estimate, gauge, now),
+            estimate,
             score: outlook(target, needs, now),
             near_limit: !filter::has_room(target, &load, now),
             ticket: Ticket::new(needs.unit, &target.id),
         });
-        if let Some(slot) = estimates.get_mut(index) {
-            *slot = Some(estimate);
-        }
     }
     let mut ordered = match tiers {
         None => strategy::order_of(model, &mut entrants, rng),
@@ -436,29 +439,18 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     };
     ruled::reorder(ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
-    exclude_the_dearer(model, primary, &estimates, &mut excluded);
+    exclude_the_dearer(model, primary, &entrants, &mut excluded);
     let session = session::seat(model, needs, pin.as_ref(), ruling, &mut ordered);
     let primary = ordered.healthy.first().copied();
-    let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
-    let primary_model = primary.and_then(|index| model.targets.get(index)).map(|target| &target.same_model);
-    let candidates = ordered
-        .now
-        .into_iter()
-        .filter(|placed| !is_out(placed.target))
-        .filter_map(|placed| {
-            let target = model.targets.get(placed.target)?;
-            Some(Candidate {
-                target: placed.target,
-                standing: placed.standing,
-                is_primary: primary == Some(placed.target),
-                same_model_as_primary: primary_model == Some(&target.same_model),
-                demoted: placed.demoted,
-                estimate: (*estimates.get(placed.target)?)?,
-                score: placed.score,
-            })
-        })
-        .collect();
-    excluded.sort_by_key(|exclusion| exclusion.target);
+    let mut candidates = ordered.now;
+    if !excluded.is_empty() {
+        let is_out = |index: usize| excluded.iter().any(|exclusion: &Exclusion| exclusion.target == index);
+        candidates.retain(|candidate| !is_out(candidate.target));
+        excluded.sort_by_key(|exclusion| exclusion.target);
+    }
+    if let Some(candidate) = candidates.iter_mut().find(|candidate| primary == Some(candidate.target)) {
+        candidate.is_primary = true;
+    }
     Plan {
         model: model.name.clone(),
         targets: Arc::clone(&model.targets),
@@ -481,22 +473,16 @@ fn outlook(target: &Target, needs: &Needs, now: Instant) -> Option<Score> {
 }
 
 /// A fallback has its price beside the primary's, whatever else keeps it out: it must not be waited for either.
-fn exclude_the_dearer(
-    model: &Model,
-    primary: Option<usize>,
-    estimates: &[Option<Estimate>],
-    excluded: &mut Vec<Exclusion>,
-) {
-    let Some(primary) = primary else { return };
-    let Some(base) = estimates.get(primary).and_then(Option::as_ref) else { return };
-    for (index, (target, estimate)) in model.targets.iter().zip(estimates).enumerate() {
-        let Some(estimate) = estimate.as_ref().filter(|_| index != primary) else { continue };
-        let Some(reason) = guard::too_dear_beside(target, estimate, base) else { continue };
-        match excluded.iter_mut().find(|exclusion| exclusion.target == index) {
+fn exclude_the_dearer(model: &Model, primary: Option<usize>, entrants: &[Entrant], excluded: &mut Vec<Exclusion>) {
+    let Some(base) = entrants.iter().find(|entrant| Some(entrant.target) == primary) else { return };
+    for entrant in entrants.iter().filter(|entrant| entrant.target != base.target) {
+        let Some(target) = model.targets.get(entrant.target) else { continue };
+        let Some(reason) = guard::too_dear_beside(target, &entrant.estimate, &base.estimate) else { continue };
+        match excluded.iter_mut().find(|exclusion| exclusion.target == entrant.target) {
             // What a rule leaves out stays out at any price.
             Some(exclusion) if exclusion.rule.is_some() => {}
             Some(exclusion) => exclusion.reason = reason,
-            None => excluded.push(Exclusion::new(index, reason)),
+            None => excluded.push(Exclusion::new(entrant.target, reason)),
         }
     }
 }

@@ -3,14 +3,14 @@
 use crate::spend::Reservation;
 use crate::{Model, Needs, Target};
 use canon::{Instant, Usage};
-use catalog::{Rates, Usd};
+use catalog::Usd;
 use std::fmt;
 
 /// Output tokens of an answer nobody limits, until the model's own answers tell: a chat answer of a page.
 const UNKNOWN_OUTPUT: u64 = 512;
 
 /// The expected cost of one request at one target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Estimate {
     /// Prompt tokens.
     pub input_tokens: u64,
@@ -18,8 +18,6 @@ pub struct Estimate {
     pub cached_tokens: u64,
     /// Output tokens, of all answers asked for.
     pub output_tokens: u64,
-    /// The prices that hold now for a prompt of this size; `None` = unknown.
-    pub rates: Option<Rates>,
     /// What it is expected to cost; `None` where the target's price is unknown.
     pub price: Option<Usd>,
     /// The most it may cost: nothing comes from the cache, and the caller's cap on output is used up.
@@ -31,6 +29,11 @@ pub struct Estimate {
 /// The output is what the model's answers usually are, at most what the caller or the target caps it at; without either
 /// it is taken for a page. The cached part is what this target has lately read from its cache.
 pub fn estimate(model: &Model, target: &Target, needs: &Needs) -> Estimate {
+    estimate_with_cached(model, target, needs, None)
+}
+
+/// With so many tokens read from the cache, where that has a price of its own; `None` = as many as usual.
+pub(crate) fn estimate_with_cached(model: &Model, target: &Target, needs: &Needs, cached: Option<u64>) -> Estimate {
     let answers = u64::from(needs.answers.max(1));
     let stated = target.output_cap(needs);
     let cap = match (stated, target.facts.max_output_tokens) {
@@ -42,25 +45,20 @@ pub fn estimate(model: &Model, target: &Target, needs: &Needs) -> Estimate {
     // A cap nobody stated is no plan to use it up.
     let longest = stated.and(cap).unwrap_or(expected);
     let input_tokens = target.prompt_tokens(needs);
-    let rates = target.facts.prices.as_ref().map(|prices| prices.at(needs.asked_at, input_tokens));
     let output_tokens = expected.saturating_mul(answers);
-    let most = rates.map(|rates| rates.input.of(input_tokens).plus(rates.output.of(longest.saturating_mul(answers))));
-    Estimate { input_tokens, cached_tokens: 0, output_tokens, rates, price: None, most }
-        .with_cached(target.ledger.usually_cached(input_tokens))
-}
-
-impl Estimate {
-    /// With so many tokens read from the cache, where that has a price of its own.
-    pub(crate) fn with_cached(self, tokens: u64) -> Self {
-        let cached_rate = self.rates.and_then(|rates| rates.cached_input);
-        let cached_tokens = if cached_rate.is_some() { tokens.min(self.input_tokens) } else { 0 };
-        let price = self.rates.map(|rates| {
-            let cached = rates.cached_input.unwrap_or(rates.input).of(cached_tokens);
-            let uncached = rates.input.of(self.input_tokens - cached_tokens);
-            uncached.plus(cached).plus(rates.output.of(self.output_tokens))
-        });
-        Self { cached_tokens, price, ..self }
-    }
+    let Some(prices) = target.facts.prices.as_ref() else {
+        return Estimate { input_tokens, cached_tokens: 0, output_tokens, price: None, most: None };
+    };
+    let rates = prices.at(needs.asked_at, input_tokens);
+    let most = rates.input.of(input_tokens).plus(rates.output.of(longest.saturating_mul(answers)));
+    let usual = || target.ledger.usually_cached(input_tokens);
+    let (cached_tokens, cached) = rates.cached_input.map_or((0, Usd::ZERO), |rate| {
+        let tokens = cached.unwrap_or_else(usual).min(input_tokens);
+        (tokens, rate.of(tokens))
+    });
+    let uncached = rates.input.of(input_tokens - cached_tokens);
+    let price = uncached.plus(cached).plus(rates.output.of(output_tokens));
+    Estimate { input_tokens, cached_tokens, output_tokens, price: Some(price), most: Some(most) }
 }
 
 /// As `explain` prints it.

@@ -6,10 +6,9 @@
 //! has moved stays moved: going back would write the prefix into a cold cache a second time.
 
 use crate::pins::Pin;
-use crate::price::Estimate;
-use crate::strategy::{Ordered, Placed};
+use crate::strategy::Ordered;
 use crate::tier::{Assigned, Step, Tiers};
-use crate::{Demotion, Model, Needs, Plan, Score, Strategy, Target, TargetLedger, ruled};
+use crate::{Candidate, Demotion, Model, Needs, Plan, Score, Strategy, Target, TargetLedger, ruled};
 use canon::{FaultClass, Instant};
 use rules::Ruling;
 use std::hash::{DefaultHasher, Hasher};
@@ -152,8 +151,9 @@ pub(crate) fn seat(
     // Prices of nested models say nothing about what this one goes by.
     let goes_by_price = model.settings.strategy == Strategy::Cheapest;
     let moving_pays = goes_by_price && on_fault != Stickiness::Stay && is_dearer(own, ordered.now.first());
-    let leaves =
-        on_fault != Stickiness::Stay && own.is_some_and(Placed::misses) && !ordered.now.iter().all(Placed::misses);
+    let leaves = on_fault != Stickiness::Stay
+        && own.is_some_and(Candidate::misses)
+        && !ordered.now.iter().all(Candidate::misses);
     let (Some(pinned), Some(place), false) = (pinned, place, moving_pays || leaves) else {
         return Some(Seat { pinned, diverts: false });
     };
@@ -170,8 +170,8 @@ pub(crate) fn seat(
 }
 
 /// Whether the first was found cheaper than the conversation's own, cold prefix included.
-fn is_dearer(own: Option<&Placed>, first: Option<&Placed>) -> bool {
-    let price = |placed: Option<&Placed>| match placed?.score? {
+fn is_dearer(own: Option<&Candidate>, first: Option<&Candidate>) -> bool {
+    let price = |placed: Option<&Candidate>| match placed?.score? {
         Score::Price { price } => price,
         Score::Speed { .. } | Score::Balanced { .. } | Score::Forecast(_) | Score::Nearest(_) => None,
     };
@@ -189,10 +189,10 @@ fn is_at(model: &Model, target: usize, to: &Arc<TargetLedger>) -> bool {
     model.targets.get(target).is_some_and(|target| Arc::ptr_eq(&target.ledger, to))
 }
 
-/// Counts what moving costs: the prefix is warm where the conversation stands and cold everywhere else.
-pub(crate) fn price_of_moving(target: &Target, pin: Option<&Pin<Arc<TargetLedger>>>, estimate: Estimate) -> Estimate {
-    let Some(pin) = pin else { return estimate };
-    estimate.with_cached(if Arc::ptr_eq(&target.ledger, &pin.to) { pin.tokens } else { 0 })
+/// Tokens of a conversation that a target has in its cache, as moving costs: the prefix is warm where the conversation
+/// stands and cold everywhere else. `None` = there is no conversation.
+pub(crate) fn cached(target: &Target, pin: Option<&Pin<Arc<TargetLedger>>>) -> Option<u64> {
+    pin.map(|pin| if Arc::ptr_eq(&target.ledger, &pin.to) { pin.tokens } else { 0 })
 }
 
 /// A whole answer went out: the conversation stands where that came from.

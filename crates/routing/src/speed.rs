@@ -10,7 +10,7 @@
 use crate::TargetLedger;
 use canon::Instant;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Weight of the latest sample: half of what is known is of the last three answers.
@@ -37,15 +37,18 @@ const CLASS_BITS: u32 = 4;
 struct Moving(AtomicU64);
 
 impl Moving {
+    /// Returns the mean with the sample in it.
     #[expect(clippy::cast_possible_truncation, reason = "a mean of noise needs no more than seven digits")]
-    fn add(&self, sample: f64, latest: f64) {
+    fn add(&self, sample: f64, latest: f64) -> f32 {
+        let mut changed = 0.0;
         let next = |word: u64| {
             let (mean, count) = Self::parts(word);
             let share = latest.max(1.0 / f64::from(count.saturating_add(1)));
-            let mean = (mean + share * (sample - mean)) as f32;
-            Some(u64::from(mean.to_bits()) << 32 | u64::from(count.saturating_add(1)))
+            changed = (mean + share * (sample - mean)) as f32;
+            Some(u64::from(changed.to_bits()) << 32 | u64::from(count.saturating_add(1)))
         };
         let _changed = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        changed
     }
 
     fn parts(word: u64) -> (f64, u32) {
@@ -59,13 +62,39 @@ impl Moving {
     }
 }
 
-/// What answers usually take over all targets, by size of the prompt: logarithms of seconds.
+/// A moving mean of logarithms, with the number that it is the logarithm of: every plan reads that of every target.
 #[derive(Debug, Default)]
-pub(crate) struct Usual([Moving; CLASSES]);
+struct Logarithmic {
+    logarithm: Moving,
+    /// Bits of an `f32`; zero = there are no samples.
+    number: AtomicU32,
+}
+
+impl Logarithmic {
+    fn add(&self, sample: f64, latest: f64) {
+        self.number.store(self.logarithm.add(sample, latest).exp().to_bits(), Ordering::Relaxed);
+    }
+
+    fn logarithm(&self) -> Option<f64> {
+        self.logarithm.get()
+    }
+
+    fn number(&self) -> Option<f64> {
+        Some(f64::from(f32::from_bits(self.number.load(Ordering::Relaxed)))).filter(|number| *number > 0.0)
+    }
+}
+
+/// What answers usually take over all targets, by size of the prompt: seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Usual([Logarithmic; CLASSES]);
 
 impl Usual {
     fn of(&self, class: Class) -> Option<f64> {
-        self.0.get(class.index())?.get()
+        self.0.get(class.index())?.logarithm()
+    }
+
+    fn seconds(&self, class: Class) -> Option<f64> {
+        self.0.get(class.index())?.number()
     }
 }
 
@@ -100,24 +129,13 @@ impl Class {
 #[derive(Debug, Default)]
 pub(crate) struct Speed {
     usual: Arc<Usual>,
-    /// Logarithm of the time to the answer, relative to the usual one.
-    answer: Moving,
-    /// Logarithm of seconds a token of output.
-    pace: Moving,
+    /// The time to the answer, as a part of the usual one.
+    answer: Logarithmic,
+    /// Seconds a token of output.
+    pace: Logarithmic,
     success: Moving,
     /// Start in µs and class of calls that wait; zero = free.
     waiting: [AtomicU64; WATCHED],
-}
-
-/// What is expected of a target for one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Expected {
-    /// Seconds to the first token, or to the whole answer where it is not streamed; `None` = nobody knows.
-    pub(crate) answer: Option<f64>,
-    /// Seconds a token of output; `None` = nobody knows.
-    pub(crate) pace: Option<f64>,
-    /// Share of calls that are answered.
-    pub(crate) success: f64,
 }
 
 impl Speed {
@@ -125,14 +143,22 @@ impl Speed {
         Self { usual, ..Self::default() }
     }
 
-    /// What is expected of it for a request of this class.
-    pub(crate) fn expected(&self, class: Class, now: Instant) -> Expected {
-        let usual = self.usual.of(class).unwrap_or(0.0);
-        Expected {
-            answer: self.relative(now).map(|relative| (relative + usual).exp()),
-            pace: self.pace.get().map(f64::exp),
-            success: self.success.get().unwrap_or(1.0),
-        }
+    /// Seconds to the first token of a request of this class, or to the whole answer where it is not streamed; `None` =
+    /// nobody knows.
+    pub(crate) fn answer_in(&self, class: Class, now: Instant) -> Option<f64> {
+        let is_idle = self.waiting.iter().all(|slot| slot.load(Ordering::Relaxed) == 0);
+        let relative = if is_idle { self.answer.number() } else { self.relative(now).map(f64::exp) };
+        relative.map(|relative| relative * self.usual.seconds(class).unwrap_or(1.0))
+    }
+
+    /// Seconds a token of output; `None` = nobody knows.
+    pub(crate) fn pace(&self) -> Option<f64> {
+        self.pace.number()
+    }
+
+    /// The share of calls that are answered.
+    pub(crate) fn success(&self) -> f64 {
+        self.success.get().unwrap_or(1.0)
     }
 
     /// The logarithm of how much longer than usual it takes, with the ages of calls that have waited for longer than
@@ -140,11 +166,14 @@ impl Speed {
     fn relative(&self, now: Instant) -> Option<f64> {
         let ages = self.waiting.iter().filter_map(|slot| {
             let word = slot.load(Ordering::Relaxed);
+            if word == 0 {
+                return None;
+            }
             let age = Duration::from_micros(micros(now).saturating_sub(word >> CLASS_BITS));
             let usual = self.usual.of(Class(u8::try_from(word & ((1 << CLASS_BITS) - 1)).unwrap_or(0)))?;
-            (word != 0).then(|| logarithm(age) - usual)
+            Some(logarithm(age) - usual)
         });
-        ages.fold(self.answer.get(), |known, age| match known {
+        ages.fold(self.answer.logarithm(), |known, age| match known {
             Some(known) if age > known => Some(known + LATEST * (age - known)),
             // Nothing has come of it yet, and it is late by anybody's measure.
             None if age > 0.0 => Some(LATEST * age),
@@ -169,7 +198,7 @@ impl Speed {
     fn took_longer_than(&self, class: Class, age: Duration) {
         let Some(usual) = self.usual.of(class) else { return };
         let relative = logarithm(age) - usual;
-        if self.answer.get().is_some_and(|known| relative > known) {
+        if self.answer.logarithm().is_some_and(|known| relative > known) {
             self.answer.add(relative, LATEST);
         }
     }
@@ -265,7 +294,7 @@ fn logarithm(duration: Duration) -> f64 {
     duration.max(Duration::from_millis(1)).as_secs_f64().ln()
 }
 
-fn micros(at: Instant) -> u64 {
+pub(crate) fn micros(at: Instant) -> u64 {
     u64::try_from(at.since_origin().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
@@ -283,7 +312,7 @@ mod tests {
     }
 
     fn expected(target: &TargetLedger, tokens: u64, now: f64) -> Option<f64> {
-        target.speed.expected(Class::of(tokens, true), at(now)).answer
+        target.speed.answer_in(Class::of(tokens, true), at(now))
     }
 
     fn two() -> [Arc<TargetLedger>; 2] {
@@ -353,7 +382,7 @@ mod tests {
             Watch::start(&a, Class::of(500, true), at(50.0)).failed(None, at(50.01));
         }
         assert!(expected(&a, 500, 60.0).unwrap() > expected(&b, 500, 60.0).unwrap());
-        let success = |target: &TargetLedger| target.speed.expected(Class::of(500, true), at(60.0)).success;
+        let success = |target: &TargetLedger| target.speed.success();
         assert!(success(&a) < 0.4 && success(&b) > 0.99);
     }
 }

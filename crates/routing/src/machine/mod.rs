@@ -446,7 +446,7 @@ impl Machine {
         self.worked += u32::from(reached_work);
         if let Some(track) = self.tracks.get_mut(running.track) {
             track.reached_work |= reached_work;
-            track.last_fault = Some(fault.clone());
+            track.last_fault = Some(Box::new(fault.clone()));
         }
     }
 
@@ -477,6 +477,9 @@ impl Machine {
     }
 
     fn cancel_running(&mut self, keep: Option<AttemptId>, now: Instant) {
+        if self.running.iter().all(|running| Some(running.attempt) == keep) {
+            return;
+        }
         let (kept, cancelled) =
             std::mem::take(&mut self.running).into_iter().partition(|running: &Running| Some(running.attempt) == keep);
         self.running = kept;
@@ -485,7 +488,7 @@ impl Machine {
             let goes_on = keep.is_some() && running.permit.is_probe();
             let fault = Fault::new(FaultClass::Cancelled, Origin::Mainstay, "");
             if let Some(track) = self.tracks.get_mut(running.track) {
-                track.last_fault.get_or_insert_with(|| fault.clone());
+                track.last_fault.get_or_insert_with(|| Box::new(fault.clone()));
             }
             if let Some(record) = self.records.get_mut(running.attempt.0 as usize) {
                 record.fault = Some(Fault { may_be_billed: true, ..fault });

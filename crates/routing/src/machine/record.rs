@@ -25,7 +25,8 @@ pub(super) struct Track {
     pub(super) tried_credentials: Vec<usize>,
     /// A rate limit with a hint: usable again then.
     pub(super) limited_until: Option<Instant>,
-    pub(super) last_fault: Option<Fault>,
+    /// Apart, as few tracks have one and thirty are made.
+    pub(super) last_fault: Option<Box<Fault>>,
     /// It was asked to go on with a broken stream.
     pub(super) asked_to_rescue: bool,
     /// And would not take a begun answer.
@@ -197,7 +198,7 @@ impl Machine {
         self.served_by().filter(|served| served.fallback > 0)?;
         let primary = self.plan.primary?;
         let faulted =
-            self.tracks.iter().find(|track| track.target == primary).and_then(|track| track.last_fault.as_ref()).map(
+            self.tracks.iter().find(|track| track.target == primary).and_then(|track| track.last_fault.as_deref()).map(
                 |fault| match fault.class {
                     // Whoever was started beside it was quicker.
                     FaultClass::Cancelled => {

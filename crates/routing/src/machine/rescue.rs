@@ -120,7 +120,7 @@ impl Machine {
         // A hedge that was called off because another attempt was quicker says nothing against its target.
         let called_off = |fault: &Fault| fault.class == FaultClass::Cancelled;
         let is_open =
-            |it: &Track| !it.asked_to_rescue && (it.attempts == 0 || it.last_fault.as_ref().is_some_and(called_off));
+            |it: &Track| !it.asked_to_rescue && (it.attempts == 0 || it.last_fault.as_deref().is_some_and(called_off));
         let open: Vec<usize> = (0..self.tracks.len())
             .filter(|track| *track != broken.track)
             .filter(|track| self.tracks.get(*track).is_some_and(is_open))

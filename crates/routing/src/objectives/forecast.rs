@@ -33,8 +33,7 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    #[expect(clippy::cast_possible_truncation, reason = "a prediction needs no more than seven digits")]
-    pub(super) fn new(asked: f64, predicted: Option<f64>, verdict: &Verdict, now: Instant) -> Self {
+    pub(super) fn new(asked: f32, predicted: Option<f32>, verdict: &Verdict, now: Instant) -> Self {
         let (standing, short) = match verdict.stands(now) {
             Stands::Met => (Standing::Met, 1.0),
             Stands::Missed { until } => {
@@ -43,7 +42,11 @@ impl Outlook {
             }
             Stands::OnTrial => (Standing::OnTrial, verdict.short()),
         };
-        Self { predicted: predicted.map(|it| it as f32), asked: asked as f32, standing, short }
+        Self { predicted, asked, standing, short }
+    }
+
+    pub(super) fn met(asked: f32, predicted: Option<f32>) -> Self {
+        Self { predicted, asked, standing: Standing::Met, short: 1.0 }
     }
 }
 

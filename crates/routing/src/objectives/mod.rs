@@ -13,10 +13,10 @@ mod verdict;
 
 pub use forecast::{Forecast, Outlook, Standing};
 
-use crate::speed::{Class, PACED};
+use crate::speed::{Class, PACED, micros};
 use canon::Instant;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use verdict::Verdict;
@@ -126,7 +126,46 @@ impl Judges {
 #[derive(Debug)]
 pub struct Judge {
     objectives: Objectives,
+    asked: Asked,
     inner: Mutex<Inner>,
+    told: Told,
+    /// When a call last began (µs), by class.
+    tried: [AtomicU64; Class::COUNT],
+}
+
+/// The objectives as forecasts tell them: seconds, tokens a second, a share.
+#[derive(Debug)]
+struct Asked {
+    first_token: Option<f32>,
+    speed: Option<f32>,
+    success: Option<f32>,
+}
+
+/// What is read without a lock while all is well: every plan reads it of every target.
+#[derive(Debug)]
+struct Told {
+    is_well: AtomicBool,
+    first_tokens: [Predicted; Class::SIZES],
+    speed: Predicted,
+    success: Predicted,
+}
+
+/// Bits of an `f32`; not a number = nobody knows.
+#[derive(Debug)]
+struct Predicted(AtomicU32);
+
+impl Predicted {
+    fn unknown() -> Self {
+        Self(AtomicU32::new(f32::NAN.to_bits()))
+    }
+
+    fn tell(&self, predicted: Option<f32>) {
+        self.0.store(predicted.unwrap_or(f32::NAN).to_bits(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<f32> {
+        Some(f32::from_bits(self.0.load(Ordering::Relaxed))).filter(|predicted| !predicted.is_nan())
+    }
 }
 
 #[derive(Debug)]
@@ -134,8 +173,13 @@ struct Inner {
     first_tokens: [Kept; Class::SIZES],
     speed: Kept,
     success: Verdict,
-    /// When a call last began, by class.
-    tried: [Instant; Class::COUNT],
+}
+
+impl Inner {
+    fn is_well(&self, now: Instant) -> bool {
+        let kept = self.first_tokens.iter().chain([&self.speed]).map(|kept| &kept.verdict);
+        kept.chain([&self.success]).all(|verdict| verdict.is_usual(now))
+    }
 }
 
 /// An objective whose answers have a duration.
@@ -146,11 +190,13 @@ struct Kept {
     mean: f64,
     variance: f64,
     answers: u32,
+    /// Seconds within which 95 % stay; `None` before there are answers.
+    p95: Option<f64>,
 }
 
 impl Kept {
     fn new() -> Self {
-        Self { verdict: Verdict::new(), mean: 0.0, variance: 0.0, answers: 0 }
+        Self { verdict: Verdict::new(), mean: 0.0, variance: 0.0, answers: 0, p95: None }
     }
 
     fn add(&mut self, seconds: f64) {
@@ -159,87 +205,122 @@ impl Kept {
         self.mean += share * off;
         self.variance = (1.0 - share) * (self.variance + share * off * off);
         self.answers = self.answers.saturating_add(1);
-    }
-
-    /// Seconds within which 95 % stay; `None` before there are answers.
-    fn p95(&self) -> Option<f64> {
         let answers = f64::from(self.answers).min(1.0 / LATEST);
         let spread = (self.variance.sqrt() * answers + SPREAD.0 * SPREAD.1) / (answers + SPREAD.1);
-        (self.answers > 0).then(|| (self.mean + P95 * spread).exp())
+        self.p95 = Some((self.mean + P95 * spread).exp());
     }
 
     fn record(&mut self, missed: bool, limit: f64, now: Instant) {
-        let short = self.p95().unwrap_or(limit) / limit;
+        let short = self.p95.unwrap_or(limit) / limit;
         self.verdict.record(missed, ONE_IN_TWENTY, |_| short, now);
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a prediction needs no more than seven digits")]
+fn short(number: f64) -> f32 {
+    number as f32
+}
+
 impl Judge {
     fn new(objectives: Objectives) -> Self {
-        let inner = Inner {
-            first_tokens: std::array::from_fn(|_| Kept::new()),
-            speed: Kept::new(),
-            success: Verdict::new(),
-            tried: [Instant::ORIGIN; Class::COUNT],
+        let inner =
+            Inner { first_tokens: std::array::from_fn(|_| Kept::new()), speed: Kept::new(), success: Verdict::new() };
+        let asked = Asked {
+            first_token: objectives.first_token_p95.map(|limit| limit.as_secs_f32()),
+            speed: objectives.speed().map(short),
+            success: objectives.failures().map(|allowed| short(1.0 - allowed)),
         };
-        Self { objectives, inner: Mutex::new(inner) }
+        let told = Told {
+            is_well: AtomicBool::new(true),
+            first_tokens: std::array::from_fn(|_| Predicted::unknown()),
+            speed: Predicted::unknown(),
+            success: Predicted::unknown(),
+        };
+        let tried = [const { AtomicU64::new(0) }; Class::COUNT];
+        Self { objectives, asked, inner: Mutex::new(inner), told, tried }
+    }
+
+    /// Changes what is known, and says to those who take no lock whether all is well.
+    fn change(&self, now: Instant, change: impl FnOnce(&mut Inner)) {
+        let mut inner = lock(&self.inner);
+        change(&mut inner);
+        self.told.is_well.store(inner.is_well(now), Ordering::Release);
     }
 
     fn started(&self, class: Class, now: Instant) {
-        if let Some(tried) = lock(&self.inner).tried.get_mut(class.index()) {
-            *tried = now;
+        if let Some(tried) = self.tried.get(class.index()) {
+            tried.store(micros(now), Ordering::Relaxed);
         }
     }
 
     fn first_token(&self, class: Class, took: Duration, now: Instant) {
-        let (Some(limit), Some(size)) = (self.objectives.first_token_p95, class.streamed_size()) else { return };
-        if let Some(kept) = lock(&self.inner).first_tokens.get_mut(size) {
-            kept.add(took.as_secs_f64());
-            kept.record(took > limit, limit.as_secs_f64(), now);
+        if let Some(limit) = self.objectives.first_token_p95 {
+            self.first_token_took(class, took, took > limit, now);
         }
     }
 
     /// How long it would have taken nobody knows, but that it was late.
     fn silent(&self, class: Class, waited: Duration, now: Instant) {
-        let (Some(limit), Some(size)) = (self.objectives.first_token_p95, class.streamed_size()) else { return };
-        if waited > limit
-            && let Some(kept) = lock(&self.inner).first_tokens.get_mut(size)
-        {
-            kept.add(waited.as_secs_f64());
-            kept.record(true, limit.as_secs_f64(), now);
+        if self.objectives.first_token_p95.is_some_and(|limit| waited > limit) {
+            self.first_token_took(class, waited, true, now);
         }
+    }
+
+    fn first_token_took(&self, class: Class, took: Duration, missed: bool, now: Instant) {
+        let (Some(limit), Some(size)) = (self.objectives.first_token_p95, class.streamed_size()) else { return };
+        self.change(now, |inner| {
+            if let (Some(kept), Some(told)) = (inner.first_tokens.get_mut(size), self.told.first_tokens.get(size)) {
+                kept.add(took.as_secs_f64());
+                kept.record(missed, limit.as_secs_f64(), now);
+                told.tell(kept.p95.map(short));
+            }
+        });
     }
 
     fn wrote(&self, seconds_a_token: f64, now: Instant) {
         let Some(limit) = self.objectives.speed().map(f64::recip) else { return };
-        let kept = &mut lock(&self.inner).speed;
-        kept.add(seconds_a_token);
-        kept.record(seconds_a_token > limit, limit, now);
+        self.change(now, |inner| {
+            inner.speed.add(seconds_a_token);
+            inner.speed.record(seconds_a_token > limit, limit, now);
+            self.told.speed.tell(inner.speed.p95.map(|seconds| short(seconds.recip())));
+        });
     }
 
     fn ended(&self, failed: bool, now: Instant) {
         let Some(allowed) = self.objectives.failures() else { return };
-        let short = |verdict: &Verdict| verdict.share_missed().unwrap_or(1.0) / allowed;
-        lock(&self.inner).success.record(failed, allowed, short, now);
+        let factor = |verdict: &Verdict| verdict.share_missed().unwrap_or(1.0) / allowed;
+        self.change(now, |inner| {
+            inner.success.record(failed, allowed, factor, now);
+            self.told.success.tell(inner.success.share_missed().map(|share| short(1.0 - share)));
+        });
     }
 
     /// What is predicted for a request of this class.
     pub(crate) fn forecast(&self, class: Class, now: Instant) -> Forecast {
+        let Told { is_well, first_tokens, speed, success } = &self.told;
+        let size = class.streamed_size();
+        let first_token = self.asked.first_token.zip(size.and_then(|size| first_tokens.get(size)));
+        if is_well.load(Ordering::Acquire) {
+            return Forecast {
+                first_token: first_token.map(|(asked, told)| Outlook::met(asked, told.get())),
+                speed: self.asked.speed.map(|asked| Outlook::met(asked, speed.get())),
+                success: self.asked.success.map(|asked| Outlook::met(asked, success.get())),
+                is_due: false,
+                share: 1.0,
+            };
+        }
         let inner = lock(&self.inner);
-        let size = class.streamed_size().and_then(|size| inner.first_tokens.get(size));
-        let first_token = self.objectives.first_token_p95.zip(size);
-        let speed = self.objectives.speed();
+        let kept = size.and_then(|size| inner.first_tokens.get(size)).filter(|_| first_token.is_some());
         let verdicts =
-            [first_token.map(|(_, kept)| &kept.verdict), speed.map(|_| &inner.speed.verdict), Some(&inner.success)];
+            [kept.map(|kept| &kept.verdict), self.asked.speed.map(|_| &inner.speed.verdict), Some(&inner.success)];
+        let tried = self.tried.get(class.index()).map_or(0, |tried| tried.load(Ordering::Relaxed));
         Forecast {
             first_token: first_token
-                .map(|(limit, kept)| Outlook::new(limit.as_secs_f64(), kept.p95(), &kept.verdict, now)),
-            speed: speed.map(|limit| Outlook::new(limit, inner.speed.p95().map(f64::recip), &inner.speed.verdict, now)),
-            success: self.objectives.failures().map(|allowed| {
-                let share = inner.success.share_missed();
-                Outlook::new(1.0 - allowed, share.map(|share| 1.0 - share), &inner.success, now)
-            }),
-            is_due: inner.tried.get(class.index()).is_some_and(|tried| now.saturating_since(*tried) >= DUE),
+                .zip(kept)
+                .map(|((asked, told), kept)| Outlook::new(asked, told.get(), &kept.verdict, now)),
+            speed: self.asked.speed.map(|asked| Outlook::new(asked, speed.get(), &inner.speed.verdict, now)),
+            success: self.asked.success.map(|asked| Outlook::new(asked, success.get(), &inner.success, now)),
+            is_due: Duration::from_micros(micros(now).saturating_sub(tried)) >= DUE,
             share: verdicts.into_iter().flatten().map(|verdict| verdict.share(now)).fold(1.0, f64::min),
         }
     }

@@ -89,6 +89,11 @@ impl Verdict {
         grown.map_or(1.0, |grown| grown.clamp(RAMP_START, 1.0))
     }
 
+    /// It is met and was never left, or has all its load again: as long as nothing is recorded, time changes nothing.
+    pub(super) fn is_usual(&self, now: Instant) -> bool {
+        self.until.is_none() && self.share(now) >= 1.0
+    }
+
     /// By what factor it is missed.
     pub(super) fn short(&self) -> f32 {
         self.short

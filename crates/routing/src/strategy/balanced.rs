@@ -3,9 +3,9 @@
 //! One request in fifty begins with another than the best, or nobody would find out that it has become better; what
 //! costs more than twice as much is not asked for that. Health demotes as under `priority`.
 
-use super::{Entrant, Ordered, priority};
+use super::{Entrant, Ordered, by_key, ordinal, priority};
 use crate::Score;
-use crate::merit::{self, Balance, Merits};
+use crate::merit::{self, Balance};
 use catalog::Usd;
 
 /// Share of requests that begin with another than the best.
@@ -13,31 +13,28 @@ const EXPLORED: f64 = 0.02;
 
 /// What everybody is rated by.
 pub(super) fn rate(entrants: &mut [Entrant], weights: Balance) {
-    let merits: Vec<Merits> = entrants.iter().map(|entrant| entrant.merits).collect();
-    for (entrant, score) in entrants.iter_mut().zip(merit::balanced(&merits, weights)) {
-        entrant.score = Some(score);
-    }
+    merit::balance(entrants, weights);
 }
 
-pub(super) fn order(entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
+pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
     let total = |entrant: &Entrant| match entrant.score {
         Some(Score::Balanced { total, .. }) => total,
         _ => 0.0,
     };
-    entrants.sort_by(|one, other| total(other).total_cmp(&total(one)));
-    if rng.f64() < EXPLORED && entrants.len() > 1 {
-        let explored = rng.usize(1..entrants.len());
-        if is_affordable(entrants, explored)
-            && let Some(front) = entrants.get_mut(..=explored)
+    let mut best = by_key(entrants, entrants.iter().map(|entrant| !ordinal(total(entrant))));
+    if rng.f64() < EXPLORED && best.len() > 1 {
+        let explored = rng.usize(1..best.len());
+        if is_affordable(&best, explored)
+            && let Some(front) = best.get_mut(..=explored)
         {
             front.rotate_right(1);
         }
     }
-    priority::order(entrants, rng)
+    priority::order(best.into_iter(), rng)
 }
 
-fn is_affordable(entrants: &[Entrant], index: usize) -> bool {
-    let price = |index: usize| entrants.get(index).map(|entrant| entrant.merits.price);
+fn is_affordable(entrants: &[&Entrant], index: usize) -> bool {
+    let price = |index: usize| entrants.get(index).map(|entrant| entrant.estimate.price);
     let twice = |price: Usd| price.plus(price);
     match (price(0), price(index)) {
         (Some(Some(best)), Some(Some(other))) => other <= twice(best),

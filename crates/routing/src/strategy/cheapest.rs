@@ -2,17 +2,16 @@
 //!
 //! Health demotes as under `priority`: a slow target stands behind the next dearer one.
 
-use super::{Entrant, Ordered, priority};
+use super::{Entrant, Ordered, by_price, priority};
 use crate::Score;
 
 /// What everybody is rated by.
 pub(super) fn rate(entrants: &mut [Entrant]) {
     for entrant in entrants.iter_mut() {
-        entrant.score = Some(Score::Price { price: entrant.merits.price });
+        entrant.score = Some(Score::Price { price: entrant.estimate.price });
     }
 }
 
-pub(super) fn order(entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
-    entrants.sort_by_key(|entrant| (entrant.merits.price.is_none(), entrant.merits.price));
-    priority::order(entrants, rng)
+pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
+    priority::order(by_price(entrants).into_iter(), rng)
 }

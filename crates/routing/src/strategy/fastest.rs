@@ -5,7 +5,7 @@
 //! nobody would ever notice that it is quick again. What has not been seen is taken for as quick as the quickest.
 
 use super::{Entrant, Ordered, weighted};
-use crate::merit::{self, Merits};
+use crate::merit;
 use crate::{Score, SpeedBy};
 
 /// Within this much of the quickest all are alike: nobody is moved for noise.
@@ -17,18 +17,21 @@ const FLOOR: f64 = 0.01;
 
 /// What everybody is rated by.
 pub(super) fn rate(entrants: &mut [Entrant], by: SpeedBy) {
-    let merits: Vec<Merits> = entrants.iter().map(|entrant| entrant.merits).collect();
-    let quickest = merit::quickest(&merits, by);
-    let weight = |entrant: &Entrant| {
-        let longer = match (quickest, entrant.merits.seconds(by)) {
-            (Some(quickest), Some(seconds)) => seconds / quickest.max(f64::MIN_POSITIVE),
-            _ => 1.0,
-        };
-        f64::from(entrant.weight) * if longer <= ALIKE { 1.0 } else { (ALIKE / longer).powi(STEEPNESS).max(FLOOR) }
-    };
-    let sum = entrants.iter().map(weight).sum::<f64>().max(f64::MIN_POSITIVE);
+    let quickest = merit::quickest(entrants, by).map(|quickest| quickest.max(f64::MIN_POSITIVE));
+    let mut sum = 0.0;
     for entrant in entrants.iter_mut() {
-        entrant.score = Some(Score::Speed { by, seconds: entrant.merits.seconds(by), share: weight(entrant) / sum });
+        let seconds = entrant.merits.seconds(by);
+        let longer = quickest.zip(seconds).map_or(1.0, |(quickest, seconds)| seconds / quickest);
+        let kept = if longer <= ALIKE { 1.0 } else { (ALIKE / longer).powi(STEEPNESS).max(FLOOR) };
+        let weight = f64::from(entrant.weight) * kept;
+        sum += weight;
+        entrant.score = Some(Score::Speed { by, seconds, share: weight });
+    }
+    let sum = sum.max(f64::MIN_POSITIVE);
+    for entrant in entrants.iter_mut() {
+        if let Some(Score::Speed { share, .. }) = &mut entrant.score {
+            *share /= sum;
+        }
     }
 }
 

@@ -12,9 +12,10 @@ mod nested;
 mod priority;
 mod weighted;
 
-use crate::merit::Merits;
+use crate::merit::{Gauge, Merits};
+use crate::price::Estimate;
 use crate::split::Ticket;
-use crate::{Demotion, Model, Node, Score, Strategy};
+use crate::{Candidate, Demotion, Model, Node, Score, SpeedBy, Strategy};
 use health::Standing;
 
 /// A target that can serve the request, as a strategy sees it.
@@ -26,6 +27,8 @@ pub(crate) struct Entrant {
     /// Health allows it now.
     pub(crate) available: bool,
     pub(crate) provider_unreachable: bool,
+    /// What the request is expected to cost there.
+    pub(crate) estimate: Estimate,
     /// What speaks for it, where the strategy asks for that.
     pub(crate) merits: Merits,
     /// What the strategy makes of it; `None` before it was asked, and where it rates nobody. A forecast is there
@@ -37,20 +40,37 @@ pub(crate) struct Entrant {
     pub(crate) ticket: Ticket,
 }
 
-/// An entrant with its place.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Placed {
-    pub(crate) target: usize,
-    pub(crate) standing: Standing,
-    pub(crate) demoted: Option<Demotion>,
-    pub(crate) score: Option<Score>,
+impl Entrant {
+    /// As a candidate. Which of them is the primary is known when all stand in their order.
+    fn placed(&self, demoted: Option<Demotion>) -> Candidate {
+        let Self { target, standing, estimate, score, .. } = *self;
+        Candidate { target, standing, is_primary: false, demoted, estimate, score }
+    }
 }
 
-impl Placed {
-    /// It is predicted to miss an objective of its model.
-    pub(crate) fn misses(&self) -> bool {
-        matches!(self.score, Some(Score::Forecast(forecast)) if forecast.misses())
-    }
+/// Entrants by keys, the least first; equal ones as they stand.
+fn by_key(entrants: &[Entrant], keys: impl Iterator<Item = u64>) -> Vec<&Entrant> {
+    // Key and place are one number: those sort without a branch.
+    let mut keyed: Vec<u128> = Vec::with_capacity(entrants.len());
+    keyed.extend(
+        (0..entrants.len() as u64).zip(keys).map(|(place, key)| u128::from(key) << u64::BITS | u128::from(place)),
+    );
+    keyed.sort_unstable();
+    let mut sorted = Vec::with_capacity(entrants.len());
+    #[expect(clippy::cast_possible_truncation, reason = "its lower half is the place")]
+    sorted.extend(keyed.into_iter().filter_map(|keyed| entrants.get(keyed as u64 as usize)));
+    sorted
+}
+
+/// Entrants by price, unknown ones last.
+fn by_price(entrants: &[Entrant]) -> Vec<&Entrant> {
+    let price = |entrant: &Entrant| entrant.estimate.price.map_or(u64::MAX, |price| price.pico().min(u64::MAX - 1));
+    by_key(entrants, entrants.iter().map(price))
+}
+
+/// What is no less than nothing, as a key: sorts as its number does.
+fn ordinal(number: f64) -> u64 {
+    number.abs().to_bits()
 }
 
 /// What a strategy answers.
@@ -59,7 +79,7 @@ pub(crate) struct Ordered {
     /// Every entrant, as full health would have it.
     pub(crate) healthy: Vec<usize>,
     /// Those available, as health is.
-    pub(crate) now: Vec<Placed>,
+    pub(crate) now: Vec<Candidate>,
 }
 
 /// Orders the targets of a model, and of the models it lists.
@@ -75,7 +95,7 @@ pub(crate) fn order_of(model: &Model, entrants: &mut [Entrant], rng: &mut fastra
 /// The registry.
 fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
     match strategy {
-        Strategy::Priority => priority::order(entrants, rng),
+        Strategy::Priority => priority::order(entrants.iter(), rng),
         Strategy::Weighted => weighted::order(entrants, rng),
         Strategy::Sticky(split) => weighted::order_of_split(entrants, split, rng),
         Strategy::Cheapest => {
@@ -95,26 +115,27 @@ fn order(strategy: Strategy, entrants: &mut [Entrant], rng: &mut fastrand::Rng) 
     }
 }
 
-/// Whether the order of a model depends on speed.
-pub(crate) fn goes_by_speed(model: &Model) -> bool {
-    fn any(nodes: &[Node]) -> bool {
-        nodes.iter().any(|node| match node {
-            Node::Target(_) => false,
-            Node::Group(group) => does(group.strategy) || any(&group.nodes),
+/// What the order of a model goes by, its models among the targets included.
+pub(crate) fn gauge(model: &Model) -> Gauge {
+    fn all(nodes: &[Node]) -> Gauge {
+        nodes.iter().fold(Gauge::Nothing, |known, node| match node {
+            Node::Target(_) => known,
+            Node::Group(group) => known.max(of(group.strategy)).max(all(&group.nodes)),
         })
     }
-    fn does(strategy: Strategy) -> bool {
+    fn of(strategy: Strategy) -> Gauge {
         match strategy {
             Strategy::Priority
             | Strategy::Weighted
             | Strategy::Sticky(_)
             | Strategy::Cheapest
             | Strategy::Auto(_)
-            | Strategy::Nearest => false,
-            Strategy::Fastest(_) | Strategy::Balanced(_) => true,
+            | Strategy::Nearest => Gauge::Nothing,
+            Strategy::Fastest(SpeedBy::FirstToken) => Gauge::Answer,
+            Strategy::Fastest(SpeedBy::Throughput | SpeedBy::Total) | Strategy::Balanced(_) => Gauge::All,
         }
     }
-    does(model.settings.strategy) || any(&model.nodes)
+    of(model.settings.strategy).max(all(&model.nodes))
 }
 
 /// Demotions that put a target behind every other, in any strategy.

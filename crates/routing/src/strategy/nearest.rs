@@ -9,27 +9,24 @@ use crate::Score;
 /// Share of requests that begin with another region.
 const EXPLORED: f64 = 0.02;
 
-pub(super) fn order(entrants: &mut [Entrant], rng: &mut fastrand::Rng) -> Ordered {
-    let mut keyed: Vec<(u16, f64, Entrant)> = entrants
+pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
+    let mut keyed: Vec<(u16, f64, &Entrant)> = entrants
         .iter()
         .map(|entrant| {
             let key = -(1.0 - rng.f64()).ln() / f64::from(entrant.weight).max(f64::MIN_POSITIVE);
-            (place(entrant), key, *entrant)
+            (place(entrant), key, entrant)
         })
         .collect();
     keyed.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
-    for (slot, (_, _, entrant)) in entrants.iter_mut().zip(keyed) {
-        *slot = entrant;
-    }
-    let leads = entrants.first().map(place);
-    let others = entrants.iter().position(|entrant| Some(place(entrant)) != leads);
+    let leads = keyed.first().map(|(place, _, _)| *place);
+    let others = keyed.iter().position(|(place, _, _)| Some(*place) != leads);
     if let Some(others) = others.filter(|_| rng.f64() < EXPLORED) {
-        let explored = rng.usize(others..entrants.len());
-        if let Some(front) = entrants.get_mut(..=explored) {
+        let explored = rng.usize(others..keyed.len());
+        if let Some(front) = keyed.get_mut(..=explored) {
             front.rotate_right(1);
         }
     }
-    priority::order(entrants, rng)
+    priority::order(keyed.into_iter().map(|(_, _, entrant)| entrant), rng)
 }
 
 fn place(entrant: &Entrant) -> u16 {

@@ -3,8 +3,8 @@
 //! A group takes part with what is known of whoever it would choose first. Health is decided inside: a group whose lead
 //! is well is well, however its other members are.
 
-use super::{Entrant, Ordered, Placed};
-use crate::{Node, Strategy};
+use super::{Entrant, Ordered};
+use crate::{Candidate, Node, Strategy};
 use health::Standing;
 
 /// What stands in a model as one target.
@@ -57,7 +57,7 @@ pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rn
     let mut now = Vec::with_capacity(entrants.len());
     for stand_in in &ordered.now {
         match members.get(stand_in.target) {
-            Some(Member::One(target)) => now.push(Placed { target: *target, ..*stand_in }),
+            Some(Member::One(target)) => now.push(Candidate { target: *target, ..*stand_in }),
             Some(Member::Group(group)) => now.extend(in_place(group, stand_in)),
             None => {}
         }
@@ -66,7 +66,7 @@ pub(super) fn order(nodes: &[Node], strategy: Strategy, entrants: &[Entrant], rn
 }
 
 /// How a group stands whose first is this one.
-fn standing(lead: &Placed) -> Standing {
+fn standing(lead: &Candidate) -> Standing {
     match lead.demoted {
         // Its turn was decided inside: a share of a ramp must not be drawn twice.
         None => Standing::WELL,
@@ -76,9 +76,9 @@ fn standing(lead: &Placed) -> Standing {
 
 /// The members of a group in its place. Each keeps what its own model made of it; a target that stands for itself has
 /// nothing but what is made of it here.
-fn in_place<'a>(group: &'a Ordered, stand_in: &'a Placed) -> impl Iterator<Item = Placed> + 'a {
+fn in_place<'a>(group: &'a Ordered, stand_in: &'a Candidate) -> impl Iterator<Item = Candidate> + 'a {
     let is_alone = group.healthy.len() == 1;
-    group.now.iter().map(move |member| Placed {
+    group.now.iter().map(move |member| Candidate {
         demoted: member.demoted.or(stand_in.demoted),
         score: if is_alone { member.score.or(stand_in.score) } else { member.score },
         ..*member

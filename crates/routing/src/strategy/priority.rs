@@ -4,18 +4,22 @@
 //! so does a slow one, and one whose limits are about to be used up: both answer, so they stand before one that has not
 //! proved itself yet. A chronic flapper and a target of an unreachable provider stand behind all others.
 
-use super::{Entrant, Ordered, Placed, last_resort};
+use super::{Entrant, Ordered, last_resort};
 use crate::Demotion;
 use health::BreakerStanding;
 
-pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
+pub(super) fn order<'a>(entrants: impl ExactSizeIterator<Item = &'a Entrant>, rng: &mut fastrand::Rng) -> Ordered {
+    let mut healthy = Vec::with_capacity(entrants.len());
     let mut now = Vec::with_capacity(entrants.len());
     let mut behind_next = Vec::new();
     let mut ramping = Vec::new();
     let mut last = Vec::new();
-    for entrant in entrants.iter().filter(|entrant| entrant.available) {
-        let place =
-            |demoted| Placed { target: entrant.target, standing: entrant.standing, demoted, score: entrant.score };
+    for entrant in entrants {
+        healthy.push(entrant.target);
+        if !entrant.available {
+            continue;
+        }
+        let place = |demoted| entrant.placed(demoted);
         let outside_share = match entrant.standing.breaker {
             BreakerStanding::Ramping { share } => rng.f64() >= share,
             BreakerStanding::Closed
@@ -33,14 +37,16 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
             behind_next.push(place(Some(Demotion::Slow)));
         } else {
             now.push(place(None));
-            now.append(&mut behind_next);
-            now.append(&mut ramping);
+            if !(behind_next.is_empty() && ramping.is_empty()) {
+                now.append(&mut behind_next);
+                now.append(&mut ramping);
+            }
         }
     }
     now.append(&mut behind_next);
     now.append(&mut ramping);
     now.append(&mut last);
-    Ordered { healthy: entrants.iter().map(|entrant| entrant.target).collect(), now }
+    Ordered { healthy, now }
 }
 
 #[cfg(test)]
@@ -56,6 +62,7 @@ mod tests {
             standing: Standing { breaker, ..Standing::WELL },
             available: true,
             provider_unreachable: false,
+            estimate: crate::Estimate::default(),
             merits: Merits::default(),
             score: None,
             near_limit: false,
@@ -64,7 +71,7 @@ mod tests {
     }
 
     fn targets(entrants: &[Entrant], seed: u64) -> Vec<usize> {
-        order(entrants, &mut fastrand::Rng::with_seed(seed)).now.iter().map(|placed| placed.target).collect()
+        order(entrants.iter(), &mut fastrand::Rng::with_seed(seed)).now.iter().map(|placed| placed.target).collect()
     }
 
     #[test]
@@ -100,7 +107,7 @@ mod tests {
         entrants[0].standing.degraded = true;
         entrants[1].standing.slow = true;
         entrants[2].provider_unreachable = true;
-        let ordered = order(&entrants, &mut fastrand::Rng::with_seed(1));
+        let ordered = order(entrants.iter(), &mut fastrand::Rng::with_seed(1));
         let got: Vec<_> = ordered.now.iter().map(|placed| (placed.target, placed.demoted)).collect();
         assert_eq!(
             got,

@@ -4,7 +4,7 @@
 //! health leaves (the share of a ramp, a trickle for the slow, nothing but the last place for a chronic flapper and for
 //! one whose limits are about to be used up) give the order now.
 
-use super::{Entrant, Ordered, Placed, last_resort};
+use super::{Entrant, Ordered, by_key, last_resort, ordinal};
 use crate::{Demotion, Split};
 use health::BreakerStanding;
 
@@ -38,27 +38,16 @@ fn order_by_keys(entrants: &[Entrant], keys: &[f64], weight: impl Fn(&Entrant) -
     let weight_now = |entrant: &Entrant| if others && is_last(entrant) { 0.0 } else { scaled(entrant) };
     let is_whole = |entrant: &Entrant| !is_last(entrant) && share(entrant) >= 1.0;
     let order_now = if entrants.iter().all(is_whole) { by_weight } else { sorted(entrants, keys, weight_now) };
-    let now = order_now
-        .into_iter()
-        .filter(|entrant| entrant.available)
-        .map(|entrant| Placed {
-            target: entrant.target,
-            standing: entrant.standing,
-            demoted: demotion(entrant),
-            score: entrant.score,
-        })
-        .collect();
+    let mut now = Vec::with_capacity(entrants.len());
+    let available =
+        order_now.into_iter().filter(|entrant| entrant.available).map(|entrant| entrant.placed(demotion(entrant)));
+    now.extend(available);
     Ordered { healthy, now }
 }
 
 fn sorted<'a>(entrants: &'a [Entrant], keys: &[f64], weight: impl Fn(&Entrant) -> f64) -> Vec<&'a Entrant> {
-    let mut by_key: Vec<(f64, &Entrant)> = entrants
-        .iter()
-        .zip(keys)
-        .map(|(entrant, key)| (key / weight(entrant).max(f64::MIN_POSITIVE), entrant))
-        .collect();
-    by_key.sort_unstable_by(|(a, one), (b, other)| a.total_cmp(b).then(one.target.cmp(&other.target)));
-    by_key.into_iter().map(|(_, entrant)| entrant).collect()
+    let scaled = |(entrant, key): (&Entrant, &f64)| ordinal(key / weight(entrant).max(f64::MIN_POSITIVE));
+    by_key(entrants, entrants.iter().zip(keys).map(scaled))
 }
 
 /// What health leaves of a weight.
@@ -99,6 +88,7 @@ mod tests {
                 standing: Standing::WELL,
                 available: true,
                 provider_unreachable: false,
+                estimate: crate::Estimate::default(),
                 merits: Merits::default(),
                 score: None,
                 near_limit: false,

@@ -7,8 +7,8 @@
 //! of it again.
 
 use super::{Assigned, Step, Tiers};
-use crate::strategy::{self, Entrant, Ordered, Placed, auto};
-use crate::{Demotion, Model, Strategy};
+use crate::strategy::{self, Entrant, Ordered, auto};
+use crate::{Candidate, Demotion, Model, Strategy};
 use health::BreakerStanding;
 
 /// Orders entrants of a request of the tier `asked`; none of them is below its floor.
@@ -43,11 +43,11 @@ struct Whole {
     healthy: Vec<usize>,
     /// Of tiers in which nobody meets the objectives: behind the next one's first.
     healthy_behind: Vec<usize>,
-    now: Vec<Placed>,
+    now: Vec<Candidate>,
     /// Of tiers in which all give way: behind the next one's first.
-    behind: Vec<Placed>,
+    behind: Vec<Candidate>,
     /// Behind everybody.
-    last: Vec<Placed>,
+    last: Vec<Candidate>,
 }
 
 impl Whole {
@@ -76,7 +76,7 @@ impl Whole {
     }
 
     /// Whether the next healthy target stands before this one.
-    fn gives_way(&self, placed: &Placed, rng: &mut fastrand::Rng) -> bool {
+    fn gives_way(&self, placed: &Candidate, rng: &mut fastrand::Rng) -> bool {
         match placed.demoted {
             None | Some(Demotion::Rule) => false,
             Some(Demotion::Slow | Demotion::NearLimit | Demotion::Degraded | Demotion::ProviderUnreachable) => true,

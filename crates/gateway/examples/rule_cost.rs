@@ -1,4 +1,4 @@
-//! What a rule costs a request: `cargo run --release -p config --example rule_cost`. Plans requests over 30 targets
+//! What a rule costs a request: `cargo run --release -p gateway --example rule_cost`. Plans requests over 30 targets
 //! without rules, then with 1, 10 and 30 of each kind, and prints nanoseconds a plan and a rule.
 
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
@@ -46,7 +46,7 @@ fn model(rule: &str, count: usize) -> Result<Arc<Model>, Box<dyn Error>> {
     for _ in 0..count {
         writeln!(yaml, "  - {{ {rule} }}")?;
     }
-    support::model(&yaml)
+    support::model(&support::load(&yaml)?, "chat")
 }
 
 /// Ten minutes of traffic at the first target, a third of it refused.

@@ -1,4 +1,4 @@
-//! What a plan costs, by strategy: `cargo run --release -p config --example plan_cost`. Plans requests over 30 targets
+//! What a plan costs, by strategy: `cargo run --release -p gateway --example plan_cost`. Plans requests over 30 targets
 //! with prices, guards and spend windows, none of which excludes any, and prints nanoseconds a plan.
 
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
@@ -30,7 +30,7 @@ fn model(strategy: &str, guards: &str, nested: bool) -> Result<Arc<Model>, Box<d
         yaml.push_str("      - half\n");
     }
     targets(&mut yaml, if nested { TARGETS / 2 } else { 0 }, TARGETS)?;
-    support::model(&yaml)
+    support::model(&support::load(&yaml)?, "chat")
 }
 
 fn nanos_of_a_plan(model: &Model) -> f64 {
