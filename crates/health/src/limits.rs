@@ -79,7 +79,7 @@ impl Limits {
     /// An answer came.
     pub fn answered(&self) {
         if self.is_known() {
-            self.change(|mirror| mirror.answered());
+            self.change(Mirror::answered);
         }
     }
 

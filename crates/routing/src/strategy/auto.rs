@@ -43,7 +43,7 @@ pub(crate) fn try_again_of(tier: &mut Ordered, rng: &mut fastrand::Rng) -> bool 
 
 /// Whether it is predicted to miss an objective.
 pub(crate) fn misses(entrant: &Entrant) -> bool {
-    forecast(entrant).is_some_and(|it| it.misses())
+    forecast(entrant).is_some_and(Forecast::misses)
 }
 
 fn forecast(entrant: &Entrant) -> Option<&Forecast> {
