@@ -63,6 +63,10 @@ pub(crate) enum Figure {
     Hedges,
     /// Attempts that went on with a broken stream.
     Rescues,
+    /// What the prompts of a conversation cost, beside perfect caching.
+    InputCost(Quantile),
+    /// How often a conversation went from one target to another.
+    Moves(Quantile),
 }
 
 /// Which part of the requests was quicker.
@@ -210,11 +214,14 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
         | Figure::Trips(_)
         | Figure::Early(_)
         | Figure::Hedges
-        | Figure::Rescues => (Unit::Count, "a number"),
+        | Figure::Rescues
+        | Figure::Moves(_) => (Unit::Count, "a number"),
         Figure::Share(_) | Figure::Served(_) | Figure::ErrorsAfterSuccess(_) | Figure::RampShare(..) => {
             (Unit::Percent, "a share such as 5%")
         }
-        Figure::Amplification | Figure::Goodput | Figure::RestGrowth(_) => (Unit::Times, "a number"),
+        Figure::Amplification | Figure::Goodput | Figure::RestGrowth(_) | Figure::InputCost(_) => {
+            (Unit::Times, "a number")
+        }
         Figure::Added(_)
         | Figure::FirstContent(_)
         | Figure::ErrorTime(_)
@@ -262,6 +269,8 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
         ("early", [id]) => Figure::Early(target(id)?),
         ("hedges", []) => Figure::Hedges,
         ("rescues", []) => Figure::Rescues,
+        ("input_cost", [q]) => Figure::InputCost(quantile(q)?),
+        ("moves", [q]) => Figure::Moves(quantile(q)?),
         _ => return Err(format!("`{name}` with {} arguments is no figure: expected {FIGURES}", arguments.len())),
     })
 }
@@ -272,7 +281,7 @@ const FIGURES: &str = "requests, client_errors, goodput, broken_streams, attempt
     error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), \
     requests_until_left(TARGET, SHARE), time_to_share(TARGET, SHARE), first_attempt, first_attempt(TARGET), \
     first_success, errors_after_success(TIME), trips(TARGET), closed_after(TARGET), ramp_share(TARGET, TIME), \
-    rest_growth(TARGET), early(TARGET), hedges or rescues";
+    rest_growth(TARGET), early(TARGET), hedges, rescues, input_cost(QUANTILE) or moves(QUANTILE)";
 
 fn quantile(text: &str) -> Result<Quantile, String> {
     let percent = match text {

@@ -168,7 +168,7 @@ impl Simulation<'_> {
         }
         match self.retry_of(comer.incoming, OVERLOADED, Some(retry_after)) {
             Some(pause) => self.schedule_retry(comer.incoming, now + pause),
-            None => self.end(comer.incoming.request, Outcome::Refused, now),
+            None => self.end(comer.incoming, Outcome::Refused, now),
         }
     }
 

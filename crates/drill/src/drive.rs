@@ -6,7 +6,7 @@ use crate::fault;
 use crate::record::{Call, CallKind, Outcome};
 use crate::run::{Happening, Incoming, Simulation, hint_of};
 use crate::world::{Ask, Reply, Speech};
-use canon::{Fault, FaultClass, Instant, LimitReading, Origin, Phase};
+use canon::{Fault, FaultClass, Instant, LimitReading, Origin, Phase, Usage};
 use routing::{Action, AttemptId, Event, Machine, Overtaken, RescueFailure, RescueMode, Start};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct Running {
     speech: Option<Speech>,
     /// What the head of its answer says of limits.
     told: [Option<LimitReading>; 2],
+    /// What its provider says of its prompt, where that is a conversation's.
+    read: Option<Usage>,
 }
 
 /// A probe that goes on after its hedge has served the caller.
@@ -64,6 +66,8 @@ pub(crate) struct Exchange {
     timer: Option<Instant>,
     /// The attempt that ended last, and its call.
     latest: Option<(AttemptId, usize)>,
+    /// What the provider of that one said of its prompt.
+    read: Option<Usage>,
 }
 
 impl Exchange {
@@ -79,6 +83,7 @@ impl Exchange {
             shown: 0,
             timer: None,
             latest: None,
+            read: None,
         }
     }
 
@@ -129,6 +134,7 @@ impl Simulation<'_> {
             News::Complete | News::Fault(..) => {
                 let running = of.running.swap_remove(place);
                 of.latest = Some((attempt, running.call));
+                of.read.clone_from(&running.read);
                 let event = match &news {
                     News::Fault(fault, tokens) => {
                         of.shown += tokens;
@@ -185,7 +191,10 @@ impl Simulation<'_> {
         let is_complete = matches!(event, Event::Completed { .. });
         let action = of.machine.next(event, now);
         if is_complete && matches!(action, Action::Done) {
-            of.machine.account(&of.incoming.ask.usage(), now);
+            let usage = of.incoming.ask.usage();
+            let read = of.read.take().unwrap_or_default();
+            let Usage { cached_input_tokens, cache_write_tokens, .. } = read;
+            of.machine.account(&Usage { cached_input_tokens, cache_write_tokens, ..usage }, now);
         }
         if timer_came {
             of.timer = None;
@@ -234,7 +243,7 @@ impl Simulation<'_> {
 
     fn over(&mut self, of: &mut Exchange, outcome: Outcome, now: Instant) -> bool {
         self.over_calls(of, now);
-        self.end(of.incoming.request, outcome, now);
+        self.end(of.incoming, outcome, now);
         false
     }
 
@@ -302,7 +311,8 @@ impl Simulation<'_> {
         let reply = place.call(credential, ask, faults, now);
         let speech = if let Reply::Speaks(speech) = reply { Some(speech) } else { None };
         let told = place.tells(credential);
-        of.running.push(Running { attempt: start.attempt, call, site, credential, speech, told });
+        let read = speech.and_then(|_| self.read_prompt(of, site, now));
+        of.running.push(Running { attempt: start.attempt, call, site, credential, speech, told, read });
         if let Some(at) = start.hedge_at {
             self.set_timer(exchange, of, at);
         }

@@ -2,6 +2,7 @@
 
 use crate::bar::{Figure, Quantile, Unit};
 use crate::record::{Call, CallKind, Outcome, Record, Request, State, Turn};
+use crate::talk::Talk;
 use canon::Instant;
 
 /// Requests over which a share is looked at, as one can feel it: four seconds of ten a second.
@@ -98,8 +99,16 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
             let hedges = calls().filter(|call| call.kind == CallKind::Hedge).count();
             if unit == Unit::Percent { ratio(hedges, requests().count()) } else { count(hedges) }
         }
+        Figure::InputCost(q) => quantile(talks(record, window).filter_map(Talk::input_cost), *q),
+        Figure::Moves(q) => quantile(talks(record, window).map(|talk| f64::from(talk.moves)), *q),
         Figure::Rescues => count(calls().filter(|call| call.kind == CallKind::Rescue).count()),
     }
+}
+
+/// Conversations that began in the window.
+fn talks(record: &Record, window: Window) -> impl Iterator<Item = &Talk> {
+    let counts = move |talk: &&Talk| window.has(talk.began) && window.load.is_none_or(|load| load == talk.load);
+    record.talks.iter().filter(counts)
 }
 
 pub(crate) fn has_ended(request: &Request, outcome: Outcome) -> bool {

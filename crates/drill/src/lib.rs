@@ -24,6 +24,7 @@ mod run;
 mod scenario;
 mod standing;
 mod table;
+mod talk;
 mod timeline;
 mod units;
 mod verdict;

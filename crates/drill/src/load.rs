@@ -2,6 +2,7 @@
 
 use crate::live::Form;
 use crate::raw::{RawLoad, RawSdk, RawSpread};
+use crate::talk::{Conversation, TurnOf};
 use crate::units::{Spread, exponential};
 use crate::world::Ask;
 use canon::{Instant, Priority};
@@ -35,6 +36,8 @@ pub(crate) struct Load {
     pub(crate) model: String,
     /// From then on so many a second; the first from the start.
     pub(crate) rates: Vec<(Instant, f64)>,
+    /// Its requests are the turns of such conversations.
+    pub(crate) conversation: Option<Conversation>,
     prompt_tokens: Spread,
     output_tokens: Spread,
     /// 0–1.
@@ -65,6 +68,7 @@ impl Load {
             name: raw.name.clone(),
             model,
             rates,
+            conversation: raw.conversation.map(Conversation::of).transpose()?,
             prompt_tokens: spread(raw.prompt_tokens, PROMPT),
             output_tokens: spread(raw.output_tokens, OUTPUT),
             streamed: raw.streamed.map_or(1.0, |share| share.0),
@@ -110,9 +114,10 @@ impl Load {
     }
 
     /// What a request of it needs.
-    pub(crate) fn needs(&self, ask: Ask, streamed: bool, unix_seconds: u64) -> Needs {
+    pub(crate) fn needs(&self, ask: Ask, streamed: bool, turn: Option<TurnOf>, unix_seconds: u64) -> Needs {
         let asked_at = Some(Moment::from_unix(unix_seconds));
-        Needs { estimated_tokens: ask.prompt_tokens, streamed, asked_at, ..self.needs }
+        let session = self.conversation.zip(turn).map(|(it, turn)| it.session(self.key.as_deref(), turn));
+        Needs { estimated_tokens: ask.prompt_tokens, streamed, asked_at, session, ..self.needs }
     }
 
     /// How long its SDK waits before it tries again; `None` = it takes the error as the answer. The official ones obey
@@ -171,6 +176,7 @@ impl Load {
             ("json_schema", json_schema),
             ("reasoning", reasoning),
             ("key", key),
+            ("conversation", self.conversation.is_some()),
         ];
         parts.into_iter().filter(|(_, is_asked)| *is_asked).map(|(part, _)| format!("`{part}` of a load"))
     }

@@ -57,6 +57,9 @@ pub(crate) struct RawLoad {
     pub(crate) model: Option<String>,
     /// Requests a second, Poisson.
     pub(crate) rate: f64,
+    /// Its requests are turns of conversations; `rate` is how many begin.
+    #[serde(default)]
+    pub(crate) conversation: Option<RawConversation>,
     /// Other rates from then on.
     #[serde(default)]
     pub(crate) phases: Vec<RawPhase>,
@@ -104,6 +107,31 @@ pub(crate) struct RawPhase {
     pub(crate) rate: f64,
 }
 
+/// What the conversations of a load are like.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConversation {
+    pub(crate) turns: u32,
+    /// Tokens by which the prompt grows from turn to turn.
+    #[serde(default)]
+    pub(crate) adds: u64,
+    /// From the end of an answer to the next turn.
+    pub(crate) pause: Span,
+    #[serde(default)]
+    pub(crate) known_by: RawKnownBy,
+}
+
+/// What a gateway knows a conversation by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawKnownBy {
+    /// `session_id` of its requests.
+    #[default]
+    Name,
+    /// What it begins with.
+    Opening,
+}
+
 /// What the caller's SDK does with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +177,9 @@ pub(crate) struct RawLaw {
     /// Its answers tell what is left of those, as `x-ratelimit-*` do.
     #[serde(default)]
     pub(crate) tells_limits: bool,
+    /// How long it keeps the prompt of a conversation that nobody goes on with; not at all by default.
+    #[serde(default)]
+    pub(crate) keeps_prompts: Option<Span>,
     /// Calls at a time; one more is answered 503.
     #[serde(default)]
     pub(crate) capacity: Option<u32>,

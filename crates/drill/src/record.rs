@@ -1,5 +1,6 @@
 //! What happened in a run, for the figures and the table.
 
+use crate::talk::Talk;
 use canon::{FaultClass, Instant};
 
 /// How a request ended.
@@ -94,6 +95,7 @@ pub(crate) struct Record {
     pub(crate) requests: Vec<Request>,
     pub(crate) calls: Vec<Call>,
     pub(crate) turns: Vec<Turn>,
+    pub(crate) talks: Vec<Talk>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) hash: TraceHash,
 }

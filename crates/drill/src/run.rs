@@ -10,6 +10,7 @@ use crate::load::{Arrivals, Load, Refusal};
 use crate::record::{Outcome, Record, Request, Sample, Turn};
 use crate::scenario::Scenario;
 use crate::standing::Watched;
+use crate::talk::TurnOf;
 use crate::world::{Ask, Site};
 use canon::{DialectName, FaultClass, Instant};
 use health::{Health, Ticket};
@@ -25,7 +26,9 @@ pub(crate) enum Happening {
     /// The next request of a load.
     Arrival { load: usize },
     /// An SDK tries again by itself.
-    Retry { request: usize, load: usize, ask: Ask, streamed: bool, retries: u32 },
+    Retry(Incoming),
+    /// The next turn of a conversation.
+    Speaks(Incoming),
     /// News of a call.
     Told { exchange: u64, attempt: AttemptId, news: News },
     /// A time the machine wanted to be told of.
@@ -83,6 +86,8 @@ pub(crate) struct Incoming {
     pub(crate) streamed: bool,
     /// How often its SDK has tried before.
     pub(crate) retries: u32,
+    /// Which turn of a conversation it is.
+    pub(crate) turn: Option<TurnOf>,
 }
 
 pub(crate) struct Simulation<'s> {
@@ -159,9 +164,8 @@ impl Simulation<'_> {
     fn happen(&mut self, happening: Happening, now: Instant) {
         match happening {
             Happening::Arrival { load } => self.arrive(load, now),
-            Happening::Retry { request, load, ask, streamed, retries } => {
-                self.come(Incoming { request, load, ask, streamed, retries }, now);
-            }
+            Happening::Retry(incoming) => self.come(incoming, now),
+            Happening::Speaks(incoming) => self.speaks(incoming, now),
             Happening::Told { exchange, attempt, news } => self.told(exchange, attempt, news, now),
             Happening::Timer { exchange } => self.next(exchange, Event::Elapsed, now),
             Happening::Deadline { exchange } => self.next(exchange, Event::DeadlinePassed, now),
@@ -182,7 +186,8 @@ impl Simulation<'_> {
         self.schedule_arrival(load);
         let request = self.record.requests.len();
         self.record.requests.push(Request::arrived(now, load));
-        self.come(Incoming { request, load, ask, streamed, retries: 0 }, now);
+        let turn = of.conversation.map(|_| TurnOf::first(&mut self.record, load, now));
+        self.come(Incoming { request, load, ask, streamed, retries: 0, turn }, now);
     }
 
     /// A request that is let in is planned, and its exchange begins.
@@ -192,7 +197,7 @@ impl Simulation<'_> {
         let (Some(model), Some(load)) = (model.cloned(), self.scenario.loads.get(incoming.load)) else { return };
         let unix_seconds = self.scenario.starts + now.since_origin().as_secs();
         let priority = self.replicas.get(replica).map(|it| it.doors.priority(incoming.load)).unwrap_or_default();
-        let needs = Needs { priority, ..load.needs(incoming.ask, incoming.streamed, unix_seconds) };
+        let needs = Needs { priority, ..load.needs(incoming.ask, incoming.streamed, incoming.turn, unix_seconds) };
         let mut rng = fastrand::Rng::with_seed(seed);
         let asked = rules::Request {
             key: load.key.as_deref(),
@@ -225,16 +230,16 @@ impl Simulation<'_> {
 
     /// An SDK will try again.
     pub(crate) fn schedule_retry(&mut self, incoming: Incoming, at: Instant) {
-        let Incoming { request, load, ask, streamed, retries } = incoming;
-        self.schedule(at, Happening::Retry { request, load, ask, streamed, retries: retries + 1 });
+        self.schedule(at, Happening::Retry(Incoming { retries: incoming.retries + 1, ..incoming }));
     }
 
     /// A request is over.
-    pub(crate) fn end(&mut self, request: usize, outcome: Outcome, now: Instant) {
-        self.record.hash.add_at(now, &[request as u64, outcome as u64]);
-        if let Some(request) = self.record.requests.get_mut(request) {
+    pub(crate) fn end(&mut self, incoming: Incoming, outcome: Outcome, now: Instant) {
+        self.record.hash.add_at(now, &[incoming.request as u64, outcome as u64]);
+        if let Some(request) = self.record.requests.get_mut(incoming.request) {
             request.ended = Some((now, outcome));
         }
+        self.turn_over(incoming, outcome, now);
     }
 
     /// Notes which breakers have changed their state.

@@ -208,6 +208,7 @@ fn round_rows(duration: Duration) -> Duration {
 }
 
 fn notes(loads: &[Load], snapshot: &Snapshot) -> Vec<String> {
+    let talks = |model: &str| loads.iter().any(|load| load.model == model && load.conversation.is_some());
     let mut notes = Vec::new();
     for load in loads {
         let reuse = snapshot.reuse(&load.model);
@@ -222,7 +223,7 @@ fn notes(loads: &[Load], snapshot: &Snapshot) -> Vec<String> {
         let of_model = [
             ("the evaluator", has(|settings| settings.evaluate.is_some())),
             ("recovery by probes", has(|settings| settings.probe == routing::ProbeMode::Synthetic)),
-            ("what sessions remember", has(|settings| settings.sessions.is_some())),
+            ("what sessions remember", !talks(&load.model) && has(|settings| settings.sessions.is_some())),
         ];
         for (what, is_on) in left_out.into_iter().chain(of_model) {
             let note = format!("{}: {what} is left out of a drill", load.model);
@@ -342,6 +343,7 @@ impl Check<'_> {
             requests_per_minute: law.requests_per_minute,
             tokens_per_minute: law.tokens_per_minute,
             tells_limits: law.tells_limits,
+            keeps_prompts: law.keeps_prompts.map(|span| span.0),
             capacity: law.capacity,
         })
     }

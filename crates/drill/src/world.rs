@@ -3,6 +3,7 @@
 use crate::fault::{FaultKind, PlannedFault};
 use crate::units::Spread;
 use canon::{Instant, LimitKind, LimitReading, Usage};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// How a healthy target behaves.
@@ -16,6 +17,7 @@ pub(crate) struct Law {
     pub(crate) requests_per_minute: Option<f64>,
     pub(crate) tokens_per_minute: Option<f64>,
     pub(crate) tells_limits: bool,
+    pub(crate) keeps_prompts: Option<Duration>,
     pub(crate) capacity: Option<u32>,
 }
 
@@ -178,6 +180,8 @@ pub(crate) struct Site {
     /// By credential.
     limits: Vec<Limits>,
     in_flight: u32,
+    /// What it keeps of conversations: tokens, and until when.
+    prompts: HashMap<usize, (u64, Instant)>,
     rng: fastrand::Rng,
 }
 
@@ -187,7 +191,26 @@ impl Site {
             requests: law.requests_per_minute.map(Bucket::new),
             tokens: law.tokens_per_minute.map(Bucket::new),
         };
-        Self { law: law.clone(), limits: vec![limits; credentials], in_flight: 0, rng: fastrand::Rng::with_seed(seed) }
+        Self {
+            law: law.clone(),
+            limits: vec![limits; credentials],
+            in_flight: 0,
+            prompts: HashMap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// How long it keeps the prompt of a conversation that nobody goes on with.
+    pub(crate) fn keeps_prompts(&self) -> Option<Duration> {
+        self.law.keeps_prompts
+    }
+
+    /// Reads the prompt of a conversation, and keeps it: how many of its tokens were kept from earlier ones. `None` = it
+    /// keeps none.
+    pub(crate) fn read_prompt(&mut self, talk: usize, tokens: u64, now: Instant) -> Option<u64> {
+        let keeps = self.law.keeps_prompts?;
+        let (held, until) = self.prompts.insert(talk, (tokens, now + keeps)).unwrap_or_default();
+        Some(if now < until { held.min(tokens) } else { 0 })
     }
 
     /// A call is over, whichever way.
@@ -271,6 +294,7 @@ mod tests {
             requests_per_minute: None,
             tokens_per_minute: None,
             tells_limits: false,
+            keeps_prompts: None,
             capacity: None,
         }
     }
@@ -318,6 +342,16 @@ mod tests {
         let [None, Some(told)] = site.tells(0) else { panic!("it tells of tokens alone") };
         assert_eq!((told.limit, told.remaining, told.reset), (6_000, 5_000, Some(Duration::from_secs(10))));
         assert_eq!(Site::new(&limits, 1, 1).tells(0), [None; 2]);
+    }
+
+    #[test]
+    fn a_prompt_is_kept_for_as_long_as_it_is_gone_on_with() {
+        let mut site = Site::new(&Law { keeps_prompts: Some(Duration::from_secs(300)), ..law() }, 1, 1);
+        assert_eq!(site.read_prompt(7, 1_000, at(0.0)), Some(0));
+        assert_eq!(site.read_prompt(7, 1_500, at(299.0)), Some(1_000));
+        assert_eq!(site.read_prompt(8, 1_500, at(299.0)), Some(0), "another conversation's is no help");
+        assert_eq!(site.read_prompt(7, 1_600, at(599.0)), Some(0), "nobody read it for too long");
+        assert_eq!(Site::new(&law(), 1, 1).read_prompt(7, 1_000, at(0.0)), None);
     }
 
     #[test]

@@ -171,6 +171,54 @@ fn the_label_of_a_load_is_the_tier_of_its_requests() {
     assert!(error.contains("there is no tier `best`: known are low, high"), "{error}");
 }
 
+/// Conversations over the two of them, by weight, with prompts that cost a tenth where they were read before.
+fn talks(more: &str) -> String {
+    let load = "{ rate: 0.1, prompt_tokens: { median: 5000 }, output_tokens: { median: 100 }, \
+                conversation: { turns: 4, adds: 100, pause: 10s } }";
+    let priced = |id: &str| format!("{{ target: {id}, prices: {{ input: 10, cached_input: 1, output: 1 }} }}");
+    let targets = format!("targets: [{}, {}], strategy: weighted, {more}", priced("a/m"), priced("b/m"));
+    let base = BASE.replace("{ rate: 10, output_tokens: { median: 100 } }", load);
+    let base = base.replace("targets: [a/m, b/m],", &targets).replace("duration: 60s", "duration: 600s");
+    base.replace("tokens_per_second: 50 }", "tokens_per_second: 50, keeps_prompts: 30s }")
+}
+
+#[test]
+fn a_turn_follows_the_answer_before_it_and_sessions_keep_its_prompt_where_it_is_cached() {
+    for known_by in ["name", "opening"] {
+        let base = talks("sessions: on,").replace("turns: 4,", &format!("turns: 4, known_by: {known_by},"));
+        // Some sixty begin; each turn but a first comes 13 s after the one before it.
+        let bars = ["requests in 170..260", "input_cost(max) <= 1", "moves(max) = 0", "client_errors = 0"];
+        meets(&base, "[]", &bars);
+        assert!(!drill(&base, "[]", &bars).to_string().contains("sessions remember"));
+    }
+    meets(&talks(""), "[]", &["input_cost(p50) >= 1.3", "moves(max) >= 3"]);
+}
+
+#[test]
+fn what_nobody_reads_for_too_long_is_written_again_and_nobody_caches_better_than_that() {
+    let base = talks("sessions: on,").replace("keeps_prompts: 30s", "keeps_prompts: 12s");
+    meets(&base, "[]", &["input_cost(max) in 1..1", "moves(max) = 0"]);
+}
+
+#[test]
+fn a_conversation_ends_with_the_turn_that_nobody_answers_and_pays_for_every_prompt_that_was_read() {
+    let dead = "[{ at: 0s, target: '*', fault: 503 }]";
+    meets(&talks("sessions: on,"), dead, &["requests in 30..90", "client_errors >= 100%", "moves(max) = 0"]);
+    // Of a stream that is cut, the prompt was read: where it is gone on with, it is read a second time.
+    let cut = "[{ at: 0s, target: a/m, fault: cut }]";
+    let base = talks("sessions: on,").replace("strategy: weighted,", "probe: off,");
+    meets(&base, cut, &["input_cost(p50) >= 1.5"]);
+}
+
+#[test]
+fn conversations_without_prices_have_no_cost_and_over_sockets_there_are_none() {
+    let base = talks("sessions: on,").replace(", prices: { input: 10, cached_input: 1, output: 1 }", "");
+    let report = drill(&base, "[]", &["input_cost(max) <= 9"]);
+    assert_eq!(report.missed(), 1, "{report}");
+    let scenario = load(&(base + "expect: []\n")).unwrap();
+    assert_eq!(scenario.only_virtual(), ["`conversation` of a load"]);
+}
+
 #[test]
 fn a_bar_that_is_missed_is_said_with_its_figure() {
     let report = drill(BASE, "[{ at: 0s, target: '*', fault: 500 }]", &["client_errors <= 0.1%", "requests >= 1"]);
@@ -196,6 +244,8 @@ fn errors_name_the_line() {
     for (text, line, reason) in [
         (with("duration: 60s", "duration: 60"), 3, "a length of time"),
         (with("rate: 10,", "rate: 10, speed: 3,"), 10, "unknown field"),
+        (with("rate: 10,", "rate: 1, conversation: { turns: 0, pause: 1s },"), 10, "`turns` is 0"),
+        (with("rate: 10,", "rate: 1, conversation: { turns: 2 },"), 10, "pause"),
         (with("a/m, b/m]", "a/m, c/m]"), 9, "there is no provider `c`"),
         (with("\"*\":", "a/x:"), 10, "no law for `a/m`"),
         (with("first_token: 4s", "first_token: soon"), 9, "a length of time"),
