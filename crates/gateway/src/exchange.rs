@@ -296,11 +296,11 @@ fn may_pass(error: &CallerError) -> bool {
         | FaultClass::StreamBroken
         | FaultClass::BadAnswer
         | FaultClass::ModelMissing
-        | FaultClass::AuthRejected => true,
+        | FaultClass::AuthRejected
+        | FaultClass::Cancelled => true,
         FaultClass::ContextExceeded
         | FaultClass::ContentBlocked
         | FaultClass::UnsupportedParameter
-        | FaultClass::InvalidRequest
-        | FaultClass::Cancelled => false,
+        | FaultClass::InvalidRequest => false,
     }
 }

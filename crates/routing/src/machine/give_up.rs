@@ -166,9 +166,10 @@ impl Machine {
     /// Every candidate answered with a limit or is parked for one.
     fn is_all_limited(&self) -> bool {
         let limited = |record: &&Record| {
-            record.fault.as_ref().is_some_and(|fault| {
-                matches!(fault.class, FaultClass::RateLimited | FaultClass::QuotaExhausted | FaultClass::Cancelled)
-            })
+            record
+                .fault
+                .as_ref()
+                .is_some_and(|fault| matches!(fault.class, FaultClass::RateLimited | FaultClass::QuotaExhausted))
         };
         let parked = |reason: &ExclusionReason| {
             matches!(
@@ -231,8 +232,7 @@ fn is_callers(class: FaultClass) -> bool {
         FaultClass::ContextExceeded
         | FaultClass::ContentBlocked
         | FaultClass::UnsupportedParameter
-        | FaultClass::InvalidRequest
-        | FaultClass::Cancelled => true,
+        | FaultClass::InvalidRequest => true,
         FaultClass::RateLimited
         | FaultClass::QuotaExhausted
         | FaultClass::Overloaded
@@ -243,7 +243,8 @@ fn is_callers(class: FaultClass) -> bool {
         | FaultClass::StreamBroken
         | FaultClass::BadAnswer
         | FaultClass::ModelMissing
-        | FaultClass::AuthRejected => false,
+        | FaultClass::AuthRejected
+        | FaultClass::Cancelled => false,
     }
 }
 
@@ -259,7 +260,6 @@ fn status_of(fault: &Fault) -> u16 {
             Some(status @ 400..=499) if fault.origin != Origin::Mainstay => status,
             _ => 400,
         },
-        FaultClass::Cancelled => 499,
         FaultClass::RateLimited
         | FaultClass::QuotaExhausted
         | FaultClass::Overloaded
@@ -268,7 +268,8 @@ fn status_of(fault: &Fault) -> u16 {
         | FaultClass::TooSlow
         | FaultClass::StreamBroken
         | FaultClass::BadAnswer
-        | FaultClass::AuthRejected => 502,
+        | FaultClass::AuthRejected
+        | FaultClass::Cancelled => 502,
     }
 }
 
@@ -281,14 +282,14 @@ fn is_retryable(class: FaultClass) -> bool {
         | FaultClass::TimedOut
         | FaultClass::TooSlow
         | FaultClass::StreamBroken
-        | FaultClass::BadAnswer => true,
+        | FaultClass::BadAnswer
+        | FaultClass::Cancelled => true,
         FaultClass::QuotaExhausted
         | FaultClass::ContextExceeded
         | FaultClass::ContentBlocked
         | FaultClass::ModelMissing
         | FaultClass::AuthRejected
         | FaultClass::UnsupportedParameter
-        | FaultClass::InvalidRequest
-        | FaultClass::Cancelled => false,
+        | FaultClass::InvalidRequest => false,
     }
 }

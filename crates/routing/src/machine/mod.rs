@@ -169,7 +169,6 @@ impl Machine {
                     if self.running.is_empty() { self.try_other_credential(track, rule, &fault, now) } else { None };
                 return other.unwrap_or_else(|| self.give_up_stopped(attempt, now));
             }
-            Then::Settle => return self.settle(now),
             Then::NextLarger => self.rule_out_windows(track),
             Then::Next | Then::NextSameModelFirst | Then::Stop | Then::StopUnlessAltered => {}
         }

@@ -7,7 +7,7 @@ use super::record::Running;
 use super::{AttemptId, Machine};
 use crate::Target;
 use canon::{Fault, FaultClass, Instant};
-use health::Permit;
+use health::{BoundPlace, LimitReservation, Permit};
 use std::sync::Arc;
 
 /// The right to judge a target by a call that no exchange waits for. Dropping it frees the half-open slot unjudged.
@@ -17,11 +17,14 @@ pub struct Overtaken {
     target: Arc<Target>,
     credential: usize,
     permit: Permit,
+    /// The call goes on, and so does what it takes.
+    _taken: (Option<LimitReservation>, Option<BoundPlace>),
 }
 
 impl Overtaken {
     pub(super) fn new(target: Arc<Target>, running: Running) -> Self {
-        Self { attempt: running.attempt, target, credential: running.credential, permit: running.permit }
+        let Running { attempt, credential, permit, taken, place, .. } = running;
+        Self { attempt, target, credential, permit, _taken: (taken, place) }
     }
 
     /// Which attempt of its exchange it is.

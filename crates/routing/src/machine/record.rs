@@ -5,11 +5,17 @@ use super::{AttemptId, CalledOff, Machine, Served};
 use crate::speed::{Class, Watch};
 use crate::spend::Reservation;
 use crate::{Target, Trial, price, split};
-use canon::{AttemptReport, Fault, FaultClass, Instant, Usage};
+use canon::{AttemptReport, Fault, FaultClass, Instant, Origin, Usage};
 use catalog::Usd;
 use health::{BoundPlace, LimitReservation, Permit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Whether Mainstay called the attempt off, which says nothing against its target. A provider may say that it was called
+/// off when it was not.
+pub(super) fn is_called_off(fault: &Fault) -> bool {
+    fault.class == FaultClass::Cancelled && fault.origin == Origin::Mainstay
+}
 
 /// A candidate's way through the exchange.
 #[derive(Debug)]
@@ -166,7 +172,7 @@ impl Machine {
     /// Attempts that were called off because another was quicker; none where nothing was started beside another.
     pub fn called_off(&self) -> impl Iterator<Item = CalledOff> {
         let is_called_off = |record: &&Record| {
-            let fault = record.fault.as_ref().filter(|fault| fault.class == FaultClass::Cancelled);
+            let fault = record.fault.as_ref().filter(|fault| is_called_off(fault));
             self.served.is_some() && fault.is_some_and(|fault| fault.may_be_billed)
         };
         self.records.iter().filter(is_called_off).map(|record| {
@@ -199,13 +205,13 @@ impl Machine {
         let primary = self.plan.primary?;
         let faulted =
             self.tracks.iter().find(|track| track.target == primary).and_then(|track| track.last_fault.as_deref()).map(
-                |fault| match fault.class {
+                |fault| match fault {
                     // Whoever was started beside it was quicker.
-                    FaultClass::Cancelled => {
+                    fault if is_called_off(fault) => {
                         let beside = self.records.iter().find_map(|record| record.beside);
                         beside.map_or("half_open", Beside::as_str)
                     }
-                    class => class.as_str(),
+                    fault => fault.class.as_str(),
                 },
             );
         faulted.or_else(|| self.plan.diversion()).or(Some("breaker_open"))

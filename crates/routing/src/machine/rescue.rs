@@ -1,6 +1,6 @@
 //! Going on with a stream that broke after something of it was shown: who takes over, and when that is over.
 
-use super::record::Track;
+use super::record::{Track, is_called_off};
 use super::start::Order;
 use super::{Action, AttemptId, Event, Machine, RescueFailure};
 use crate::{Across, RescueMode};
@@ -118,9 +118,9 @@ impl Machine {
         let same_model = &of(broken.track)?.same_model;
         let is_same = |track: &usize| of(*track).is_some_and(|target| target.same_model == *same_model);
         // A hedge that was called off because another attempt was quicker says nothing against its target.
-        let called_off = |fault: &Fault| fault.class == FaultClass::Cancelled;
-        let is_open =
-            |it: &Track| !it.asked_to_rescue && (it.attempts == 0 || it.last_fault.as_deref().is_some_and(called_off));
+        let is_open = |it: &Track| {
+            !it.asked_to_rescue && (it.attempts == 0 || it.last_fault.as_deref().is_some_and(is_called_off))
+        };
         let open: Vec<usize> = (0..self.tracks.len())
             .filter(|track| *track != broken.track)
             .filter(|track| self.tracks.get(*track).is_some_and(is_open))

@@ -25,8 +25,6 @@ pub(super) enum Then {
     Stop,
     /// The caller gets this fault, unless Mainstay altered the request.
     StopUnlessAltered,
-    /// The caller is gone.
-    Settle,
 }
 
 /// One row.
@@ -54,11 +52,12 @@ fn default_rule(class: FaultClass) -> Rule {
         | FaultClass::StreamBroken
         | FaultClass::BadAnswer
         | FaultClass::ModelMissing
-        | FaultClass::UnsupportedParameter => next,
+        | FaultClass::UnsupportedParameter
+        // A caller who is gone is told apart, so this is a provider's word that Mainstay hung up, which it did not.
+        | FaultClass::Cancelled => next,
         FaultClass::ContextExceeded => Rule { then: Then::NextLarger, ..next },
         FaultClass::ContentBlocked => Rule { then: Then::Stop, ..next },
         FaultClass::InvalidRequest => Rule { then: Then::StopUnlessAltered, ..next },
-        FaultClass::Cancelled => Rule { then: Then::Settle, ..next },
     }
 }
 
@@ -90,11 +89,11 @@ pub(super) fn rule(model: &Model, fault: &Fault, altered: bool) -> Rule {
         }
     }
     // Whatever an override says: a silent target is never asked again for the same exchange, nor a prompt that is too
-    // long for it, and nobody is asked for a caller who is gone.
+    // long for it.
     if matches!(fault.class, FaultClass::TimedOut | FaultClass::ContextExceeded) {
         rule.same_once = SameOnce::Never;
     }
-    if fault.class == FaultClass::Cancelled { default_rule(fault.class) } else { rule }
+    rule
 }
 
 /// Whether the attempt reached a model's work, so that it counts. What is refused at the door costs the provider

@@ -1,14 +1,16 @@
 //! A small discrete-event driver of the attempt machine: scripted targets on virtual time, and every rule that must
 //! hold for any script checked on every action.
 
+use crate::books::Books;
+use crate::exchange::{Exchange, check_repeats, everything, usage};
+use crate::hedges::{self, First, Second};
+use crate::met::{self, Way};
+pub(crate) use crate::pool::{Pool, Spec};
 use crate::watch::{Told, Watch};
-use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase, Secret};
-use catalog::{Catalog, ModelFacts, RawProvider};
-use health::{BreakerSettings, Concurrency, Health};
+use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase};
 use routing::{
-    Action, AttemptId, CalledOff, Credential, Event, ExchangeFacts, Guards, Hedging, Ledger, Machine, Model,
-    ModelSettings, Needs, Node, Overtaken, Quality, Rescue, RescueFailure, RescueMode, Start, Step, Stickiness,
-    Strategy, Target, plan,
+    Action, AttemptId, CalledOff, Event, ExchangeFacts, Hedging, Machine, Model, Needs, Overtaken, RescueFailure,
+    RescueMode, Start, TranscriptCursor, estimate, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -47,131 +49,6 @@ pub(crate) fn limited(hint: f64) -> Fault {
     Fault { retry_after: Some(secs(hint)), ..fault(FaultClass::RateLimited) }
 }
 
-/// Builds a model whose targets are called `p0/m`, `p1/m`, …
-#[derive(Debug)]
-pub(crate) struct Pool {
-    pub(crate) settings: ModelSettings,
-    pub(crate) breaker: BreakerSettings,
-    pub(crate) seed: u64,
-    pub(crate) nodes: Vec<Node>,
-    targets: Vec<Spec>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Spec {
-    pub(crate) keys: usize,
-    pub(crate) weight: u32,
-    pub(crate) facts: ModelFacts,
-    pub(crate) guards: Guards,
-    pub(crate) quality: Option<Quality>,
-    pub(crate) same_model: Option<&'static str>,
-    pub(crate) bound: Option<Concurrency>,
-    pub(crate) region: Option<&'static str>,
-}
-
-impl Default for Spec {
-    fn default() -> Self {
-        Self {
-            keys: 1,
-            weight: 1,
-            facts: ModelFacts::default(),
-            guards: Guards::default(),
-            quality: None,
-            same_model: None,
-            bound: None,
-            region: None,
-        }
-    }
-}
-
-impl Pool {
-    pub(crate) fn of(count: usize) -> Self {
-        Self::with(vec![Spec::default(); count])
-    }
-
-    pub(crate) fn with(targets: Vec<Spec>) -> Self {
-        // Rescue has scenarios of its own; without it what breaks ends.
-        let rescue = Rescue { mode: RescueMode::Error, ..Rescue::default() };
-        let settings = ModelSettings { rescue, ..ModelSettings::default() };
-        Self { settings, breaker: BreakerSettings::default(), seed: 1, nodes: Vec::new(), targets }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.targets.len()
-    }
-
-    pub(crate) fn build(&self) -> Arc<Model> {
-        let (health, ledger) = self.state();
-        self.build_over(&health, &ledger)
-    }
-
-    /// What outlives a reload.
-    pub(crate) fn state(&self) -> (Health, Ledger) {
-        (Health::new(self.seed), Ledger::default())
-    }
-
-    /// The model over what an earlier one has learned.
-    pub(crate) fn build_over(&self, health: &Health, ledger: &Ledger) -> Arc<Model> {
-        let catalog = Catalog::builtin().unwrap();
-        let targets = self.targets.iter().enumerate().map(|(index, spec)| {
-            let name = format!("p{index}");
-            let raw = RawProvider {
-                dialect: Some(canon::DialectName::OpenaiChat),
-                base_url: Some("http://127.0.0.1:1/v1".to_owned()),
-                ..RawProvider::default()
-            };
-            let provider = Arc::new(catalog.with_overrides(&name, raw).unwrap());
-            let id = format!("{name}/m");
-            let credentials = (0..spec.keys).map(|key| {
-                let id = format!("{name}/{key}");
-                let shared = health.credential(&id);
-                Credential::new(id, Secret::new(""), shared, "m")
-            });
-            Arc::new(Target {
-                profile: Arc::new(provider.profile.clone()),
-                provider,
-                model: "m".to_owned(),
-                facts: spec.facts.clone(),
-                credentials: credentials.collect(),
-                weight: spec.weight,
-                region: spec.region.map(str::to_owned),
-                why: None,
-                same_model: spec.same_model.map_or_else(|| id.clone(), str::to_owned),
-                health: health.target(&id, &self.breaker),
-                provider_health: health.provider(&name),
-                quality: spec.quality,
-                min_quality: None,
-                via: None,
-                guards: spec.guards,
-                ledger: ledger.target(&id),
-                bound: spec.bound.map(|stated| health.bound(&id, stated)),
-                tally: None,
-                near: (self.settings.strategy == Strategy::Nearest).then(|| {
-                    let near = ledger.model("chat").near();
-                    near.compare(&self.targets.iter().filter_map(|spec| spec.region).collect::<Vec<_>>());
-                    near
-                }),
-                judge: match self.settings.strategy {
-                    Strategy::Auto(objectives) => Some(ledger.target(&id).judge(objectives)),
-                    _ => None,
-                },
-                patch: None,
-                id,
-            })
-        });
-        Arc::new(Model {
-            name: "chat".to_owned(),
-            settings: self.settings.clone(),
-            targets: targets.collect(),
-            nodes: self.nodes.clone(),
-            budget: health.budget("chat"),
-            panic_gate: health.panic_gate("chat"),
-            ledger: ledger.model("chat"),
-            rules: None,
-        })
-    }
-}
-
 /// What a scripted target does with one call.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -204,6 +81,8 @@ pub(crate) struct Call {
     pub(crate) at: Instant,
     /// How many calls this exchange has made at this target before.
     pub(crate) before: usize,
+    /// It is to go on with a stream that broke.
+    pub(crate) is_rescue: bool,
 }
 
 /// How an exchange ended.
@@ -238,29 +117,11 @@ enum Happening {
     Reloads(usize),
 }
 
-struct Exchange {
-    started: Instant,
-    deadline: Instant,
-    needs: Needs,
-    machine: Option<Machine>,
-    /// In force when it arrived.
-    model: Option<Arc<Model>>,
-    running: Vec<(AttemptId, usize, bool)>,
-    committed: Option<Instant>,
-    calls: Vec<Call>,
-    hedges: usize,
-    ended: Option<Ended>,
-}
-
-impl Exchange {
-    fn rescue(&self) -> RescueMode {
-        self.model.as_ref().map_or(RescueMode::Error, |model| model.settings.rescue.mode)
-    }
-}
-
 pub(crate) struct Sim<F> {
     pub(crate) model: Arc<Model>,
     script: F,
+    /// Answers are paid for, and news comes twice.
+    in_earnest: bool,
     altered: bool,
     are_retries: bool,
     queue: BinaryHeap<Reverse<(Instant, u64, usize)>>,
@@ -278,6 +139,7 @@ pub(crate) struct Sim<F> {
     suspended: Vec<(Instant, Instant)>,
     /// What holds after every event.
     pub(crate) watch: Watch,
+    books: Books,
 }
 
 impl<F: FnMut(Call) -> Outcome> Sim<F> {
@@ -285,6 +147,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         Self {
             model,
             script,
+            in_earnest: false,
             altered: false,
             are_retries: false,
             queue: BinaryHeap::new(),
@@ -298,6 +161,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             to_come: Vec::new(),
             suspended: Vec::new(),
             watch: Watch::default(),
+            books: Books::default(),
         }
     }
 
@@ -323,6 +187,18 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         asleep.map(|(_, to)| *to).max().map_or(when, |to| self.heard(to))
     }
 
+    /// Answers are paid for, and some news comes twice.
+    pub(crate) fn in_earnest(mut self) -> Self {
+        self.in_earnest = true;
+        self
+    }
+
+    /// The caller's SDK repeats this one; or it may not be asked twice.
+    pub(crate) fn state(&mut self, exchange: usize, is_retry: bool, may_hedge: bool) {
+        let exchange = &mut self.exchanges[exchange];
+        (exchange.is_retry, exchange.may_hedge) = (is_retry, may_hedge);
+    }
+
     /// Every request counts as altered for its target.
     pub(crate) fn altered(mut self) -> Self {
         self.altered = true;
@@ -345,12 +221,20 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             started: arrives,
             deadline: arrives + deadline,
             needs,
+            is_retry: self.are_retries,
+            may_hedge: true,
             machine: None,
             model: None,
             running: Vec::new(),
             committed: None,
+            serving: None,
+            cursor: TranscriptCursor::default(),
             calls: Vec::new(),
+            estimates: Vec::new(),
+            first: None,
+            second: None,
             hedges: 0,
+            hung_up: false,
             ended: None,
         });
         self.schedule(arrives, exchange, Happening::Arrives);
@@ -365,13 +249,18 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
     /// Runs everything to its end and returns how each exchange ended.
     pub(crate) fn run(&mut self) -> Vec<Ended> {
         self.watch.begins(&self.model);
+        let mut last = Instant::ORIGIN;
         while let Some(Reverse((now, sequence, exchange))) = self.queue.pop() {
             let Some(happening) = self.happenings.remove(&sequence) else { continue };
+            last = last.max(self.heard(now));
             self.happen(exchange, happening, self.heard(now));
         }
-        self.overtaken.clear();
-        for target in self.to_come.iter().chain([&self.model]).flat_map(|model| model.targets.iter()) {
-            assert_eq!(target.health.in_flight(), 0, "every permit is released");
+        assert!(self.overtaken.is_empty(), "a probe that goes on ends by its own limits");
+        for model in self.to_come.iter().chain([&self.model]) {
+            self.books.check(model);
+            if self.in_earnest {
+                self.books.close(model, last);
+            }
         }
         self.exchanges.iter().map(|exchange| exchange.ended.clone().expect("every exchange ends")).collect()
     }
@@ -404,8 +293,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     started: exchange.started,
                     deadline: exchange.deadline,
                     needs: exchange.needs,
-                    is_callers_retry: self.are_retries,
-                    may_hedge: true,
+                    is_callers_retry: exchange.is_retry,
+                    may_hedge: exchange.may_hedge,
                     seed: self.rng.u64(..),
                     rescue: self.model.settings.rescue.mode,
                 };
@@ -431,28 +320,53 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             }
         }
         let event = self.after_the_commit(index, event);
-        let told = Told::of(&event);
+        let told = Told::of(index, &event);
         let exchange = &mut self.exchanges[index];
-        let hung_up = event == Event::HungUp;
-        let was_running = exchange.running.len();
-        if let Event::Failed { attempt, .. }
-        | Event::Broken { attempt, .. }
-        | Event::NotRescued { attempt, .. }
-        | Event::Completed { attempt } = &event
-        {
-            exchange.running.retain(|(id, _, _)| id != attempt);
-        }
         let model = exchange.model.clone().unwrap();
-        if matches!(event, Event::DeadlinePassed) {
-            // Who was silent to the end for as long as anybody is ever given is to blame.
-            for (_, call, _) in &exchange.running {
-                self.watch.failed(&model.targets[exchange.calls[*call].target].id, FaultClass::TimedOut);
+        let (was_serving, is_committed) = (exchange.serving, exchange.committed.is_some());
+        let (is_last, is_word) = (exchange.hears(&event), exchange.leaves_the_word(&event));
+        let was_running = exchange.running.len();
+        let concerned = exchange.concerns(&event);
+        if exchange.running.len() < was_running {
+            for target in &concerned {
+                self.books.over(&model.targets[*target]);
             }
         }
-        self.watch.before(&model, told, now);
+        if matches!(event, Event::DeadlinePassed) {
+            // Who was silent to the end for as long as anybody is ever given is to blame.
+            for target in &concerned {
+                self.watch.failed(&model.targets[*target].id, FaultClass::TimedOut);
+            }
+        }
+        if is_committed && exchange.serving != was_serving {
+            self.watch.met.on(Way::RescueJoins);
+        }
+        if let Event::NotRescued { failure, .. } = &event {
+            self.watch.met.add(met::rescue(failure));
+        }
+        let is_due = event == Event::Elapsed && model.settings.hedging != Hedging::Off && exchange.running.len() == 1;
+        let room = if is_due { hedges::room(&model, &exchange.needs, now) } else { Vec::new() };
+        self.echo(index, &event, now);
+        let exchange = &mut self.exchanges[index];
+        self.watch.before(&model, now);
         let action = exchange.machine.as_mut().unwrap().next(event, now);
-        self.watch.after(&model, index, told, Some(&action), now);
-        self.act(index, action, was_running, hung_up, now);
+        self.watch.after(&model, told, &concerned, Some(&action), now);
+        if is_word {
+            assert!(matches!(action, Action::Continue { .. }), "the first has the word: {action:?}");
+            self.watch.met.on(Way::OneOfTwoFails);
+        }
+        assert!(is_last || !matches!(action, Action::Done), "done without an answer, and the caller waits");
+        self.act(index, action, &room, now);
+        self.books.check(&model);
+    }
+
+    /// Some news comes twice: of what is settled nobody wants to hear again.
+    fn echo(&mut self, index: usize, event: &Event, now: Instant) {
+        let is_settled = matches!(event, Event::Failed { .. } | Event::FirstContent { .. } | Event::Progress { .. });
+        if self.in_earnest && is_settled && self.rng.u32(0..16) == 0 {
+            self.watch.met.on(Way::Echo);
+            self.schedule(now + secs(0.1), index, Happening::Told(event.clone()));
+        }
     }
 
     /// How the driver tells faults of a stream that may be rescued.
@@ -463,7 +377,8 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             Event::Failed { attempt, fault, .. } if rescues => {
                 let served = exchange.machine.as_ref().unwrap().served_by().unwrap().attempt;
                 if attempt == served {
-                    return Event::Broken { attempt, fault, can_go_on: true };
+                    let can_go_on = fault.code.as_deref() != Some("cannot_go_on");
+                    return Event::Broken { attempt, fault, can_go_on };
                 }
                 let failure = match fault.code.as_deref() {
                     Some("no_join") => RescueFailure::NoJoin,
@@ -487,20 +402,23 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         let Some(place) = self.overtaken.iter().position(is_meant) else { return false };
         let (_, left) = self.overtaken.swap_remove(place);
         let model = self.exchanges[exchange].model.clone().unwrap();
-        match event {
-            Event::Failed { fault, .. } => {
-                let told = Told::fault(fault.class);
-                model.targets.iter().for_each(|target| self.watch.failed(&target.id, fault.class));
-                self.watch.before(&model, told, now);
-                left.failed(fault, now);
-                self.watch.after(&model, exchange, told, None, now);
-            }
-            _ => left.succeeded(now),
+        let target = self.exchanges[exchange].calls[attempt.0 as usize].target;
+        self.books.over(&model.targets[target]);
+        if let Event::Failed { fault, .. } = event {
+            let told = Told::fault(exchange, fault.class);
+            self.watch.failed(&model.targets[target].id, fault.class);
+            self.watch.before(&model, now);
+            left.failed(fault, now);
+            self.watch.after(&model, told, &[target], None, now);
+        } else {
+            self.watch.met.on(Way::ProbeGoesOn);
+            left.succeeded(now);
         }
+        self.books.check(&model);
         true
     }
 
-    fn act(&mut self, index: usize, action: Action, was_running: usize, hung_up: bool, now: Instant) {
+    fn act(&mut self, index: usize, action: Action, room: &[bool], now: Instant) {
         let exchange = &mut self.exchanges[index];
         let slept = self.suspended.iter().any(|(_, to)| *to <= now && *to > exchange.started);
         assert!(now <= exchange.deadline || slept, "nothing happens after the deadline");
@@ -511,14 +429,23 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             }
             Action::Hedge(start) => {
                 assert_eq!(exchange.running.len(), 1, "a hedge runs beside one attempt");
-                let hedging = exchange.model.as_ref().unwrap().settings.hedging;
-                let asks_for_two = hedging != Hedging::Off && exchange.calls.len() == 1;
-                assert!(
-                    exchange.running[0].2 || asks_for_two,
-                    "only a probe is hedged, or the first where that is asked for"
-                );
                 assert!(exchange.committed.is_none(), "and nothing after the commit");
                 exchange.hedges += 1;
+                let second = Second {
+                    model: exchange.model.as_ref().unwrap(),
+                    machine: exchange.machine.as_ref().unwrap(),
+                    needs: &exchange.needs,
+                    is_retry: exchange.is_retry,
+                    may_hedge: exchange.may_hedge,
+                    first: exchange.first.unwrap(),
+                    calls: exchange.calls.len(),
+                    room,
+                    start: &start,
+                    now,
+                };
+                let way = self.watch.hedges.second(&second);
+                self.watch.met.on(way);
+                exchange.second = (!matches!(way, Way::HedgeOfProbe)).then_some(start.attempt);
                 self.start(index, &start, now);
             }
             Action::Rescue(start) => {
@@ -532,7 +459,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 self.schedule(until, index, Happening::Timer);
             }
             Action::Continue { hedge_at } => {
-                assert!(!exchange.running.is_empty(), "there is something to wait for ({was_running} before)");
+                assert!(!exchange.running.is_empty(), "there is something to wait for");
                 if let Some(hedge_at) = hedge_at.filter(|at| *at > now) {
                     self.schedule(hedge_at, index, Happening::Timer);
                 }
@@ -540,22 +467,43 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             Action::Commit { attempt, cancel } => {
                 assert!(exchange.committed.is_none(), "one commit");
                 exchange.committed = Some(now);
-                assert_eq!(exchange.running.len() == 2, cancel.is_some());
-                exchange.running.retain(|(id, _, _)| *id == attempt);
-                assert_eq!(exchange.running.len(), 1);
+                assert_eq!(exchange.serving, Some(attempt), "who is first to answer serves");
+                let others = exchange.running.iter().map(|(id, _, _)| *id).filter(|id| *id != attempt);
+                assert_eq!(others.collect::<Vec<_>>(), Vec::from_iter(cancel), "and whoever else runs is cancelled");
+                if let Some(loser) = cancel {
+                    let report = &exchange.machine.as_ref().unwrap().attempts()[loser.0 as usize];
+                    assert!(report.fault == Some(FaultClass::Cancelled) && report.may_be_billed, "{report:?}");
+                    self.watch.met.on(if loser > attempt { Way::FirstWins } else { Way::SecondWins });
+                }
                 let left = exchange.machine.as_mut().unwrap().take_overtaken();
+                assert!(left.as_ref().is_none_or(|left| Some(left.attempt()) == cancel));
+                self.leave(index, Some(attempt), left.as_ref().map(Overtaken::attempt));
                 self.overtaken.extend(left.map(|left| (index, left)));
             }
             Action::End(end) => {
                 assert!(exchange.committed.is_some());
-                self.end(index, Some(end.error), true, false, now);
+                assert_eq!(end.cursor, exchange.cursor, "what the caller has is what the one that served gave");
+                if end.cursor.bytes > 0 {
+                    self.watch.met.on(Way::EndsInPart);
+                }
+                self.end(index, Some(end.error), true, now);
             }
             Action::GiveUp(give_up) => {
                 assert!(exchange.committed.is_none());
-                self.end(index, Some(give_up.error), false, false, now);
+                self.end(index, Some(give_up.error), false, now);
             }
-            Action::Done => self.end(index, None, false, hung_up, now),
+            Action::Done => self.end(index, None, false, now),
         }
+    }
+
+    /// Whoever runs is called off, but who is kept; who goes on alone is still in flight.
+    fn leave(&mut self, index: usize, kept: Option<AttemptId>, goes_on: Option<AttemptId>) {
+        let exchange = &mut self.exchanges[index];
+        let model = exchange.model.as_ref().unwrap();
+        for (_, call, _) in exchange.running.iter().filter(|(id, _, _)| ![kept, goes_on].contains(&Some(*id))) {
+            self.books.over(&model.targets[exchange.calls[*call].target]);
+        }
+        exchange.running.retain(|(id, _, _)| Some(*id) == kept);
     }
 
     fn start(&mut self, index: usize, start: &Start, now: Instant) {
@@ -565,11 +513,32 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         assert!(now < exchange.deadline, "no attempt after the deadline");
         assert!(start.limits.attempt_until <= exchange.deadline);
         let before = exchange.calls.iter().filter(|call| call.target == start.target_index).count();
-        let call = Call { exchange: index, target: start.target_index, credential: start.credential, at: now, before };
+        let call = Call {
+            exchange: index,
+            target: start.target_index,
+            credential: start.credential,
+            at: now,
+            before,
+            is_rescue: exchange.committed.is_some(),
+        };
         let parked = self.parked.get(&(call.target, call.credential));
         assert!(parked.is_none_or(|until| now >= *until), "never called again before the hint");
+        let model = exchange.model.clone().unwrap();
+        let expected = estimate(&model, &start.target, &exchange.needs);
+        if self.books.started(&start.target, &expected, now) {
+            self.watch.met.on(Way::SpendGuarded);
+        }
+        let first = First { target: call.target, at: now, hedge_at: start.hedge_at, is_probe: start.is_probe };
+        if exchange.calls.is_empty() {
+            self.watch.hedges.first(&model, &exchange.needs, exchange.is_retry, first);
+        }
+        if exchange.running.is_empty() {
+            exchange.first = Some(first);
+        }
+        assert_eq!(start.attempt.0 as usize, exchange.calls.len(), "attempts are numbered from zero");
         exchange.running.push((start.attempt, exchange.calls.len(), start.is_probe));
         exchange.calls.push(call);
+        exchange.estimates.push(expected);
         self.calls.push(call);
         if let Some(hedge_at) = start.hedge_at {
             self.schedule(hedge_at, index, Happening::Timer);
@@ -598,30 +567,50 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         };
         let news = content.or(last.as_ref().map(|(when, _)| *when));
         if news.is_none_or(|news| news > limit) {
-            if limit < self.exchanges[index].deadline {
-                let fault = Fault::timed_out(phase, limit.saturating_since(now));
-                self.schedule(limit, index, failed(fault));
-            }
+            // At the deadline the exchange is over by then, and a probe that goes on alone ends by this.
+            let fault = Fault::timed_out(phase, limit.saturating_since(now));
+            self.schedule(limit, index, failed(fault));
             return;
         }
         if let Some(content) = content {
             self.schedule(content, index, Happening::Told(Event::FirstContent { attempt }));
+            let cursor = |part: u64| TranscriptCursor { bytes: part * 100 + u64::from(attempt.0), events: part };
+            if streamed {
+                self.schedule(content, index, Happening::Told(Event::Progress { attempt, cursor: cursor(1) }));
+            }
+            if let Some((end, _)) = last.as_ref().filter(|_| streamed) {
+                let half = content + end.saturating_since(content) / 2;
+                self.schedule(half, index, Happening::Told(Event::Progress { attempt, cursor: cursor(2) }));
+            }
         }
-        if let Some((when, happening)) = last
-            && (streamed || when <= limit)
-        {
-            self.schedule(when, index, happening);
+        match last {
+            Some((when, happening)) if streamed || when <= whole.0 => self.schedule(when, index, happening),
+            _ => {
+                let fault = Fault::timed_out(whole.1, whole.0.saturating_since(now));
+                self.schedule(whole.0, index, failed(fault));
+            }
         }
     }
 
-    fn end(&mut self, index: usize, error: Option<CallerError>, broken: bool, hung_up: bool, now: Instant) {
+    fn end(&mut self, index: usize, error: Option<CallerError>, broken: bool, now: Instant) {
         let exchange = &mut self.exchanges[index];
         let machine = exchange.machine.as_ref().unwrap();
         let served = machine.served_by();
+        assert_eq!(served.as_ref().map(|served| served.attempt), exchange.serving, "who serves");
         let reports = machine.attempts();
         assert_eq!(reports.len(), exchange.calls.len());
+        let is_whole = error.is_none() && !exchange.hung_up;
+        for (number, report) in reports.iter().enumerate() {
+            let serves = served.as_ref().is_some_and(|served| served.attempt.0 as usize == number);
+            assert_eq!(report.fault.is_none(), serves && is_whole, "one answer, and a reason for everybody else");
+        }
         if let Some(error) = &error {
             assert_eq!(error.attempts, reports, "all attempts are listed");
+        }
+        if let (true, true, Some(served)) = (self.in_earnest, is_whole, &served) {
+            let usage = usage(&exchange.needs, &exchange.estimates[served.attempt.0 as usize], &mut self.rng);
+            machine.account(&usage, now);
+            machine.cost(&usage).into_iter().for_each(|cost| self.books.paid(&served.target, cost, now));
         }
         exchange.ended = Some(Ended {
             at: now,
@@ -630,7 +619,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             reason: machine.reason(),
             error,
             broken,
-            hung_up,
+            hung_up: exchange.hung_up,
             committed: exchange.committed,
             calls: exchange.calls.iter().map(|call| call.target).collect(),
             faults: reports.iter().map(|report| report.fault).collect(),
@@ -639,55 +628,17 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
             rescues: reports.iter().map(|report| report.rescue).collect(),
             hedges: exchange.hedges,
         });
-        exchange.running.clear();
         // Dropping the machine releases whatever it still held.
         let mut machine = exchange.machine.take().unwrap();
-        assert!(matches!(machine.next(Event::Elapsed, now), Action::Done), "what is over stays over");
+        for event in everything(AttemptId(u32::try_from(reports.len()).unwrap().saturating_sub(1))) {
+            assert!(matches!(machine.next(event, now), Action::Done), "what is over stays over");
+        }
+        assert_eq!(machine.attempts(), reports, "and is not rewritten");
+        let left = machine.take_overtaken();
+        drop(machine);
+        self.leave(index, None, left.as_ref().map(Overtaken::attempt));
+        self.overtaken.extend(left.map(|left| (index, left)));
         let model = self.exchanges[index].model.clone().unwrap();
         check_repeats(&self.exchanges[index], &model.settings);
     }
-}
-
-/// No target is tried twice for a fault that excludes it, and never more than its table row allows.
-fn check_repeats(exchange: &Exchange, settings: &ModelSettings) {
-    let retries = settings.sessions.is_some_and(|it| it.on_fault == Stickiness::RetryThenMove);
-    let clings = |class: &FaultClass| {
-        let helps = matches!(class, FaultClass::Overloaded | FaultClass::StreamBroken | FaultClass::BadAnswer)
-            || *class == FaultClass::TooSlow;
-        retries && helps && exchange.needs.session.is_some()
-    };
-    let asked_again = |class: &FaultClass| settings.on.policy(*class).step == Some(Step::SameThenNext) || clings(class);
-    let ended = exchange.ended.as_ref().unwrap();
-    let mut last: HashMap<usize, Vec<FaultClass>> = HashMap::new();
-    // Rescue has rules of its own.
-    let rescues = ended.faults.iter().zip(&ended.rescues);
-    let ordinary: Vec<_> = rescues.map(|(fault, rescue)| fault.filter(|_| !rescue)).collect();
-    for (call, fault) in exchange.calls.iter().zip(&ordinary).zip(&ended.rescues).filter(|it| !it.1).map(|it| it.0) {
-        let faults = last.entry(call.target).or_default();
-        if let Some(previous) = faults.last() {
-            let allowed = matches!(
-                previous,
-                FaultClass::ServerError
-                    | FaultClass::Unreachable
-                    | FaultClass::RateLimited
-                    | FaultClass::QuotaExhausted
-                    | FaultClass::AuthRejected
-            );
-            let never = matches!(previous, FaultClass::TimedOut | FaultClass::ContextExceeded);
-            assert!(allowed || (asked_again(previous) && !never), "{previous} is not asked again");
-        }
-        faults.extend(*fault);
-        let count = |class| faults.iter().filter(|it| **it == class).count();
-        let overloads = 1 + usize::from(asked_again(&FaultClass::Overloaded));
-        assert!(count(FaultClass::RateLimited) <= 2 && count(FaultClass::Overloaded) <= overloads);
-        assert!(count(FaultClass::ServerError) <= 2 && count(FaultClass::Unreachable) <= 2);
-        assert!(faults.len() <= 4, "{faults:?}");
-    }
-    let worked = ordinary.iter().flatten().filter(|class| {
-        matches!(
-            class,
-            FaultClass::ServerError | FaultClass::StreamBroken | FaultClass::BadAnswer | FaultClass::TimedOut
-        )
-    });
-    assert!(worked.count() <= 3, "three attempts may reach a model's work: {:?}", ended.faults);
 }

@@ -132,7 +132,7 @@ proptest! {
         for (ended, deadline) in sim.run().iter().zip(deadlines) {
             prop_assert!(ended.at <= deadline);
             if let Some(error) = &ended.error {
-                prop_assert!([400, 404, 429, 499, 502, 503, 504].contains(&error.status), "{}", error.status);
+                prop_assert!([400, 404, 429, 502, 503, 504].contains(&error.status), "{}", error.status);
                 prop_assert!(error.status != 503 || error.retry_after.is_some());
                 prop_assert!(error.status != 429 || error.retry_after.is_some());
             }

@@ -1,7 +1,7 @@
 //! What limits known or felt mean for the order; what 429s themselves mean is in `table.rs` and `scenarios.rs`.
 
-use crate::harness::{Call, Outcome, Pool, Sim, Spec, at, limited};
-use canon::{LimitKind, LimitReading, Priority};
+use crate::harness::{Call, Outcome, Pool, Sim, Spec, at, limited, secs};
+use canon::{FaultClass, Instant, LimitKind, LimitReading, Priority};
 use health::Concurrency;
 use routing::{ExclusionReason, Needs};
 
@@ -43,7 +43,7 @@ fn a_standby_near_its_limit_is_not_given_all_the_traffic_at_once() {
     told(150, 9.0);
     let mut sim = Sim::new(model.clone(), 1, |call| {
         if call.target == 0 {
-            Outcome::fails(canon::FaultClass::Overloaded)
+            Outcome::fails(FaultClass::Overloaded)
         } else {
             Outcome::Answer { first: 0.2, total: 0.4 }
         }
@@ -144,4 +144,29 @@ fn what_is_left_of_a_limit_is_kept_for_higher_priorities_where_the_model_says_so
             assert_eq!(all.map(may), expected, "{left} with {reserve}");
         }
     }
+}
+
+#[test]
+fn a_probe_that_goes_on_after_its_hedge_has_served_keeps_its_place() {
+    let bounded = Spec { bound: Some(Concurrency::Fixed(1)), ..Spec::default() };
+    let model = Pool::with(vec![bounded, Spec::default()]).build();
+    let bound = model.targets[0].bound.clone().unwrap();
+    let mut taken = Vec::new();
+    let mut sim = Sim::new(model, 1, |call| match call.target {
+        0 if call.at < at(3.0) => Outcome::fails(FaultClass::Overloaded),
+        0 => Outcome::Answer { first: 3.0, total: 4.0 },
+        _ => {
+            taken.push((call.at, bound.in_flight()));
+            Outcome::quick()
+        }
+    });
+    for i in 0..40 {
+        sim.request(at(f64::from(i) * 0.25));
+    }
+    assert!(sim.run().iter().all(|ended| ended.error.is_none()));
+    let probe = sim.calls.iter().find(|call| call.target == 0 && call.at >= at(3.0)).unwrap().at;
+    drop(sim);
+    let goes_on = |when: Instant| when > probe + secs(0.6) && when < probe + secs(2.9);
+    let beside: Vec<_> = taken.iter().filter(|(when, _)| goes_on(*when)).map(|(_, taken)| *taken).collect();
+    assert!(beside.len() > 5 && beside.iter().all(|taken| *taken == 1), "{beside:?}");
 }

@@ -36,7 +36,7 @@ fn every_class_takes_its_default_step_with_one_healthy_fallback() {
         let ended = primary_fails(class);
         let expected: &[usize] = match class {
             FaultClass::ServerError => &[0, 0, 1],
-            FaultClass::ContentBlocked | FaultClass::InvalidRequest | FaultClass::Cancelled => &[0],
+            FaultClass::ContentBlocked | FaultClass::InvalidRequest => &[0],
             FaultClass::RateLimited
             | FaultClass::QuotaExhausted
             | FaultClass::Overloaded
@@ -48,13 +48,23 @@ fn every_class_takes_its_default_step_with_one_healthy_fallback() {
             | FaultClass::ContextExceeded
             | FaultClass::ModelMissing
             | FaultClass::AuthRejected
-            | FaultClass::UnsupportedParameter => &[0, 1],
+            | FaultClass::UnsupportedParameter
+            | FaultClass::Cancelled => &[0, 1],
         };
         assert_eq!(ended.calls, expected, "{class}");
         if expected.len() > 1 {
             assert_eq!((ended.served, ended.fallback, ended.reason), (Some(1), 1, Some(class.as_str())), "{class}");
         }
     }
+}
+
+#[test]
+fn a_provider_that_says_that_its_caller_is_gone_is_told_as_what_it_is() {
+    let hung_up = || Fault { status: Some(499), ..fault(FaultClass::Cancelled) };
+    let ended = exchange(&Pool::of(2), |_| Outcome::Fails { fault: hung_up(), after: 0.0 });
+    let error = ended.error.unwrap();
+    assert_eq!((error.status, error.code.as_str(), error.retryable), (502, "upstream_error", true), "nobody hung up");
+    assert_eq!((ended.calls.as_slice(), ended.called_off.len()), ([0, 1].as_slice(), 0));
 }
 
 #[test]

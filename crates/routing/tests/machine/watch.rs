@@ -2,15 +2,26 @@
 //!
 //! - A caller's fault (invalid, blocked, too long, an unknown parameter, a hang-up) makes no target's standing worse, and moves
 //!   no breaker.
+//! - What an attempt comes to moves no other target's breaker, and an answer opens nobody: who is called off is not
+//!   blamed for it.
 //! - A target that has never failed hard, by whatever soft signal, is not opened.
 //! - A ramp only rises while its target serves: it falls by a trip alone.
-//! - Nobody borrows from the retry budget.
-//! - No more calls are in flight at a target than were ever started.
+//! - Nobody borrows from the retry budget, and it holds no more than it may.
+//!
+//! Who is in flight where is counted in `books.rs`, the laws of second attempts are in `hedges.rs`, and what a run has
+//! met is in `met.rs`. What a class of fault means is written down here a second time on purpose: a witness that read the
+//! lists of the machine and of health would agree with them whatever they said.
 
+use crate::hedges::Hedges;
+use crate::met::{self, Met, Way};
 use canon::{FaultClass, Instant};
 use health::{BreakerStanding, Standing};
-use routing::{Action, Event, Model, Start};
+use routing::{Action, Event, GiveUp, HonestEnd, Model, Start};
 use std::collections::HashMap;
+use std::time::Duration;
+
+/// What the retry budget holds at most.
+const MOST_BUDGET: f64 = 10.0;
 
 /// Whose fault it is, as far as health is concerned.
 fn is_callers(class: FaultClass) -> bool {
@@ -59,31 +70,33 @@ fn is_hard(class: FaultClass) -> bool {
 /// What an event is, for the hash and for what it may change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
-    code: u64,
+    exchange: usize,
+    name: &'static str,
     class: Option<FaultClass>,
+    is_answer: bool,
 }
 
 impl Told {
-    pub(crate) fn of(event: &Event) -> Self {
-        let (code, class) = match event {
-            Event::Begin => (1, None),
-            Event::FirstContent { .. } => (2, None),
-            Event::Completed { .. } => (3, None),
-            Event::Failed { fault, .. } => (4, Some(fault.class)),
-            Event::Broken { fault, .. } => (5, Some(fault.class)),
-            Event::NotRescued { fault, .. } => (6, Some(fault.class)),
-            Event::Elapsed => (7, None),
-            Event::DeadlinePassed => (8, None),
-            Event::HungUp => (9, None),
-            // Told by drivers that follow a transcript, which this one does not.
-            Event::Progress { .. } => (0, None),
+    pub(crate) fn of(exchange: usize, event: &Event) -> Self {
+        let class = match event {
+            Event::Failed { fault, .. } | Event::Broken { fault, .. } | Event::NotRescued { fault, .. } => {
+                Some(fault.class)
+            }
+            Event::Begin
+            | Event::FirstContent { .. }
+            | Event::Progress { .. }
+            | Event::Completed { .. }
+            | Event::Elapsed
+            | Event::HungUp
+            | Event::DeadlinePassed => None,
         };
-        Self { code, class }
+        let is_answer = matches!(event, Event::FirstContent { .. } | Event::Progress { .. } | Event::Completed { .. });
+        Self { exchange, name: met::event(event), class, is_answer }
     }
 
     /// A fault that is told to a target alone.
-    pub(crate) fn fault(class: FaultClass) -> Self {
-        Self { code: 10, class: Some(class) }
+    pub(crate) fn fault(exchange: usize, class: FaultClass) -> Self {
+        Self { exchange, name: met::way(&Way::ProbeFailsAlone), class: Some(class), is_answer: false }
     }
 }
 
@@ -99,56 +112,32 @@ pub(crate) struct Watch {
     /// By the target's id: its share when it was last seen to ramp.
     ramps: HashMap<String, f64>,
     before: Vec<Standing>,
+    /// What second attempts may cost.
+    pub(crate) hedges: Hedges,
     /// How often each kind of event, each decision and each class of fault was met.
     pub(crate) met: Met,
 }
 
-/// What a run has met, so that one that met nothing proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Met {
-    events: [u64; 11],
-    decisions: [u64; 10],
-    classes: [u64; FaultClass::ALL.len()],
-}
-
-impl Met {
-    fn add(&mut self, told: Told, decided: u64) {
-        self.events[usize::try_from(told.code).unwrap()] += 1;
-        self.decisions[usize::try_from(decided).unwrap()] += 1;
-        for (place, class) in FaultClass::ALL.iter().enumerate() {
-            self.classes[place] += u64::from(told.class == Some(*class));
-        }
-    }
-
-    pub(crate) fn plus(mut self, other: &Self) -> Self {
-        self.events.iter_mut().zip(other.events).for_each(|(sum, more)| *sum += more);
-        self.decisions.iter_mut().zip(other.decisions).for_each(|(sum, more)| *sum += more);
-        self.classes.iter_mut().zip(other.classes).for_each(|(sum, more)| *sum += more);
-        self
-    }
-
-    /// Every event, decision and class, and how often the rarest of each was met.
-    pub(crate) fn rarest(&self) -> [u64; 3] {
-        let least = |counts: &[u64]| counts.iter().min().copied().unwrap_or(0);
-        // Neither an event nor a decision has the number 0.
-        [least(&self.events[1..]), least(&self.decisions[1..]), least(&self.classes)]
-    }
-}
-
 impl Default for Watch {
     fn default() -> Self {
-        let hash = 0xcbf2_9ce4_8422_2325;
-        Self { events: 0, hash, failed: HashMap::new(), ramps: HashMap::new(), before: Vec::new(), met: Met::default() }
+        Self {
+            events: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            failed: HashMap::new(),
+            ramps: HashMap::new(),
+            before: Vec::new(),
+            hedges: Hedges::default(),
+            met: Met::default(),
+        }
     }
 }
 
 impl Watch {
     /// Something is about to be told to the machine.
-    pub(crate) fn before(&mut self, model: &Model, told: Told, now: Instant) {
+    pub(crate) fn before(&mut self, model: &Model, now: Instant) {
         self.events += 1;
-        if told.class.is_some_and(is_callers) {
-            self.before = model.targets.iter().map(|target| target.health.standing(now)).collect();
-        }
+        self.before.clear();
+        self.before.extend(model.targets.iter().map(|target| target.health.standing(now)));
     }
 
     /// What a target's health was told before anybody watched.
@@ -170,17 +159,13 @@ impl Watch {
         self.ramps.clear();
     }
 
-    /// The machine has been told, and has decided.
-    pub(crate) fn after(&mut self, model: &Model, exchange: usize, told: Told, decided: Option<&Action>, now: Instant) {
-        let at = u64::try_from(now.since_origin().as_nanos()).unwrap();
-        self.add(&[at, exchange as u64, told.code, told.class.map_or(99, |class| class as u64)]);
-        let decided = decided.map_or([0; 4], numbers);
-        self.add(&decided);
-        self.met.add(told, decided[0]);
+    /// The machine has been told, and has decided. `at` are the targets that an attempt was over at.
+    pub(crate) fn after(&mut self, model: &Model, told: Told, at: &[usize], decided: Option<&Action>, now: Instant) {
+        self.note(model, told, decided, now);
+        let is_callers = told.class.is_some_and(is_callers);
         for (index, target) in model.targets.iter().enumerate() {
-            let standing = target.health.standing(now);
-            if told.class.is_some_and(is_callers) {
-                let before = self.before[index];
+            let (standing, before) = (target.health.standing(now), self.before[index]);
+            if is_callers {
                 // A call that is over no longer counts among those that wait too long; others may.
                 let waits = before.slow || target.health.in_flight() > 0;
                 let same = standing.degraded == before.degraded && (waits || !standing.slow);
@@ -189,8 +174,15 @@ impl Watch {
                     "a caller's fault changes health: {before:?} to {standing:?}"
                 );
             }
-            let has_failed = self.failed.contains_key(&target.id);
+            let was_closed = before.breaker == BreakerStanding::Closed;
             let is_closed = standing.breaker == BreakerStanding::Closed;
+            assert!(
+                at.contains(&index) || is_same(standing.breaker, before.breaker),
+                "{} had no part in {told:?} and goes from {before:?} to {standing:?}",
+                target.id
+            );
+            assert!(!told.is_answer || is_closed || !was_closed, "an answer opens {}: {standing:?}", target.id);
+            let has_failed = self.failed.contains_key(&target.id);
             assert!(
                 has_failed || is_closed,
                 "{} has never failed hard and stands {standing:?} after {told:?}",
@@ -202,17 +194,44 @@ impl Watch {
             } else {
                 self.ramps.remove(&target.id);
             }
-            assert!(target.health.in_flight() as u64 <= self.events, "a permit was released twice");
         }
         let balance = model.budget.balance(now);
-        assert!(balance >= -1e-6, "the retry budget is overdrawn: {balance}");
+        assert!((-1e-6..=MOST_BUDGET + 1e-6).contains(&balance), "the retry budget holds {balance}");
+    }
+
+    /// What was told and what is decided, into the hash and the counts.
+    fn note(&mut self, model: &Model, told: Told, decided: Option<&Action>, now: Instant) {
+        self.met.add(told.name);
+        if let Some(class) = told.class {
+            self.met.add(class.as_str());
+        }
+        self.add(&[nanos(now), told.exchange as u64, told.class.map_or(99, |class| class as u64)]);
+        self.add_bytes(told.name.as_bytes());
+        if let Some(action) = decided {
+            self.met.add(met::action(action));
+            self.add_bytes(met::action(action).as_bytes());
+            self.add(&numbers(action));
+        }
+        // Whatever was decided, what was learned is part of the trace.
+        let flights: usize = model.targets.iter().map(|target| target.health.in_flight()).sum();
+        self.add(&[flights as u64]);
     }
 
     fn add(&mut self, numbers: &[u64]) {
-        for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        for number in numbers {
+            self.add_bytes(&number.to_le_bytes());
         }
     }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+fn nanos(at: Instant) -> u64 {
+    u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A probe that is given back is no change of standing.
@@ -223,19 +242,28 @@ fn is_same(now: BreakerStanding, before: BreakerStanding) -> bool {
     }
 }
 
-fn numbers(action: &Action) -> [u64; 4] {
-    let start = |code: u64, start: &Start| {
-        [code, u64::from(start.attempt.0), start.target_index as u64, start.credential as u64]
+fn numbers(action: &Action) -> [u64; 5] {
+    let or_never = |at: Option<Instant>| at.map_or(u64::MAX, nanos);
+    let start = |it: &Start| {
+        let until = nanos(it.limits.attempt_until);
+        [u64::from(it.attempt.0), it.target_index as u64, it.credential as u64, until, or_never(it.hedge_at)]
+    };
+    let error = |status: u16, retry: Option<Duration>, attempts: usize| {
+        let retry = retry.map_or(u64::MAX, |it| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX));
+        [u64::from(status), retry, attempts as u64, 0, 0]
     };
     match action {
-        Action::Try(it) => start(1, it),
-        Action::Hedge(it) => start(2, it),
-        Action::Rescue(it) => start(3, it),
-        Action::Wait { until } => [4, u64::try_from(until.since_origin().as_nanos()).unwrap(), 0, 0],
-        Action::Continue { hedge_at } => [5, u64::from(hedge_at.is_some()), 0, 0],
-        Action::Commit { attempt, cancel } => [6, u64::from(attempt.0), cancel.map_or(99, |it| u64::from(it.0)), 0],
-        Action::End(end) => [7, u64::from(end.error.status), 0, 0],
-        Action::GiveUp(give_up) => [8, u64::from(give_up.error.status), 0, 0],
-        Action::Done => [9, 0, 0, 0],
+        Action::Try(it) | Action::Hedge(it) | Action::Rescue(it) => start(it),
+        Action::Wait { until } => [nanos(*until), 0, 0, 0, 0],
+        Action::Continue { hedge_at } => [or_never(*hedge_at), 0, 0, 0, 0],
+        Action::Commit { attempt, cancel } => {
+            [u64::from(attempt.0), cancel.map_or(u64::MAX, |it| u64::from(it.0)), 0, 0, 0]
+        }
+        Action::End(HonestEnd { error: it, cursor, .. }) => {
+            let [status, retry, attempts, ..] = error(it.status, it.retry_after, it.attempts.len());
+            [status, retry, attempts, cursor.bytes, cursor.events]
+        }
+        Action::GiveUp(GiveUp { error: it }) => error(it.status, it.retry_after, it.attempts.len()),
+        Action::Done => [0; 5],
     }
 }
