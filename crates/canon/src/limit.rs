@@ -50,6 +50,7 @@ pub struct Load {
 
 impl Load {
     /// What it takes of a limit of this kind.
+    #[inline]
     pub fn of(&self, kind: LimitKind) -> u64 {
         match kind {
             LimitKind::Requests => 1,

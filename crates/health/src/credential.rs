@@ -86,10 +86,12 @@ struct Park {
 
 impl CredentialHealth {
     /// Whether the credential may be used for this model now.
+    #[inline]
     pub fn usable(&self, model: &str, now: Instant) -> Result<(), Parked> {
-        if !self.is_parked.load(Ordering::Acquire) {
-            return Ok(());
-        }
+        if self.is_parked.load(Ordering::Acquire) { self.usable_beside_parks(model, now) } else { Ok(()) }
+    }
+
+    fn usable_beside_parks(&self, model: &str, now: Instant) -> Result<(), Parked> {
         let parks = lock(&self.inner);
         parks
             .whole

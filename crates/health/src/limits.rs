@@ -45,8 +45,13 @@ impl Limits {
     }
 
     /// Whether a call like this is within what the provider allows, as far as is known.
+    #[inline]
     pub fn has_room(&self, load: &Load, now: Instant) -> bool {
-        load.of(LimitKind::Tokens) < self.sure_room.load(Ordering::Acquire) || lock(&self.mirror).has_room(load, now)
+        load.of(LimitKind::Tokens) < self.sure_room.load(Ordering::Acquire) || self.has_room_now(load, now)
+    }
+
+    fn has_room_now(&self, load: &Load, now: Instant) -> bool {
+        lock(&self.mirror).has_room(load, now)
     }
 
     /// Whether a call like this leaves this part of every limit, 0–1, to others, as far as is known.

@@ -45,10 +45,13 @@ impl ProviderHealth {
     }
 
     /// Whether the provider as a whole seems unreachable.
+    #[inline]
     pub fn is_unreachable(&self, now: Instant) -> bool {
-        if self.count.load(Ordering::Acquire) < SEVERAL {
-            return false;
-        }
+        self.count.load(Ordering::Acquire) >= SEVERAL && self.are_several(now)
+    }
+
+    /// Whether that many are, of late.
+    fn are_several(&self, now: Instant) -> bool {
         let mut targets = lock(&self.unreachable);
         targets.retain(|(_, last)| now.saturating_since(*last) < MEMORY);
         self.count.store(targets.len(), Ordering::Release);

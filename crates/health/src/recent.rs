@@ -85,6 +85,7 @@ impl Recent {
     }
 
     /// How many wait for their first token, watched or not.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -90,6 +90,7 @@ impl Speeds {
     }
 
     /// Nothing waits for its first token.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.recent.waiting() == 0
     }

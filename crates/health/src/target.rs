@@ -114,12 +114,21 @@ impl TargetHealth {
     }
 
     /// Where it stands now for a prompt of so many tokens.
+    #[inline]
     pub fn standing_for(&self, prompt_tokens: u64, now: Instant) -> Standing {
         self.standing_of(Some(prompt_tokens), now)
     }
 
+    #[inline]
     fn standing_of(&self, prompt_tokens: Option<u64>, now: Instant) -> Standing {
         // What has ended was judged when it did; only what waits grows older.
+        if self.speeds.is_idle() && self.is_well.load(Ordering::Acquire) {
+            return Standing::WELL;
+        }
+        self.looked_at(prompt_tokens, now)
+    }
+
+    fn looked_at(&self, prompt_tokens: Option<u64>, now: Instant) -> Standing {
         let slowness = if self.speeds.is_idle() { None } else { self.speeds.slowness(now) };
         if slowness.is_none() && self.is_well.load(Ordering::Acquire) {
             return Standing::WELL;

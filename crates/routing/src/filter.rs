@@ -11,22 +11,30 @@ use health::{BreakerStanding, Limits, ParkReason, Parked, Standing};
 
 /// Why the target cannot serve this request even in full health.
 pub(crate) fn incapable(target: &Target, needs: &Needs) -> Option<ExclusionReason> {
-    let known = &target.facts.capabilities;
-    let lacking = [
-        (needs.tools, known.tools, "tools"),
-        (needs.images, known.images, "images"),
-        (needs.documents, known.documents, "documents"),
-        (needs.audio, known.audio, "audio"),
-        (needs.json_schema, known.json_schema, "json_schema"),
-    ]
-    .into_iter()
-    .find(|(needed, has, _)| *needed && *has == Some(false));
-    if let Some((_, _, capability)) = lacking {
+    if let Some(capability) = lacking(target, needs) {
         return Some(ExclusionReason::Lacks { capability });
     }
+    let window = target.facts.context_window?;
     let estimated = target.prompt_tokens(needs);
-    let window = target.facts.context_window.filter(|window| *window < estimated)?;
-    Some(ExclusionReason::WindowTooSmall { window, estimated })
+    (window < estimated).then_some(ExclusionReason::WindowTooSmall { window, estimated })
+}
+
+/// What the request needs and the model is known not to take.
+fn lacking(target: &Target, needs: &Needs) -> Option<&'static str> {
+    let Needs { tools, images, documents, audio, json_schema, .. } = *needs;
+    if !(tools || images || documents || audio || json_schema) {
+        return None;
+    }
+    let known = &target.facts.capabilities;
+    let lacking = [
+        (tools, known.tools, "tools"),
+        (images, known.images, "images"),
+        (documents, known.documents, "documents"),
+        (audio, known.audio, "audio"),
+        (json_schema, known.json_schema, "json_schema"),
+    ];
+    let (_, _, capability) = lacking.into_iter().find(|(needed, has, _)| *needed && *has == Some(false))?;
+    Some(capability)
 }
 
 /// Why the target is below the floor of a request of this tier.
@@ -123,9 +131,16 @@ pub(crate) fn best_credential(
 /// Whether some credential that may be used has room for the call, as far as its limits are known; `true` where none
 /// may be used, which is another matter.
 pub(crate) fn has_room(target: &Target, load: &Load, now: Instant) -> bool {
-    let model = &target.model;
-    let mut usable = target.credentials.iter().filter(|it| it.health.usable(model, now).is_ok()).peekable();
-    usable.peek().is_none() || usable.any(|it| it.limits.has_room(load, now))
+    let mut may_be_used = false;
+    for credential in &target.credentials {
+        if credential.health.usable(&target.model, now).is_ok() {
+            if credential.limits.has_room(load, now) {
+                return true;
+            }
+            may_be_used = true;
+        }
+    }
+    !may_be_used
 }
 
 /// What a request takes of its provider's limits: the prompt, and the answer it may well get. Callers set caps

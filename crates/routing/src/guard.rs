@@ -33,13 +33,15 @@ pub struct Guards {
 /// Why the target may not serve a request of this cost.
 pub(crate) fn barred(target: &Target, needs: &Needs, estimate: &Estimate, now: Instant) -> Option<ExclusionReason> {
     let guards = &target.guards;
-    guards
-        .max_price
-        .and_then(|max| above(target, max, needs, estimate))
-        .or_else(|| guards.spend.and_then(|limit| spent(target, limit, estimate, now)))
+    if let Some(max) = &guards.max_price
+        && let Some(reason) = above(target, max, needs, estimate)
+    {
+        return Some(reason);
+    }
+    spent(target, guards.spend?, estimate, now)
 }
 
-fn above(target: &Target, max: MaxPrice, needs: &Needs, estimate: &Estimate) -> Option<ExclusionReason> {
+fn above(target: &Target, max: &MaxPrice, needs: &Needs, estimate: &Estimate) -> Option<ExclusionReason> {
     let (Some(prices), Some(most)) = (target.facts.prices.as_ref(), estimate.most) else {
         return Some(ExclusionReason::PriceUnknown { guard: "max_price" });
     };

@@ -9,12 +9,12 @@ use crate::price::{Estimate, estimate_with_cached};
 use crate::session::Told;
 use crate::split::Ticket;
 use crate::strategy::Entrant;
-use crate::tier::{self, TierChoice};
+use crate::tier::{self, Assigned, TierChoice, Tiers};
 use crate::{
     AppliedRule, Model, Needs, Quality, Score, Seat, SpendLimit, Strategy, Target, filter, guard, ruled, session,
     strategy,
 };
-use canon::Instant;
+use canon::{Instant, Load};
 use catalog::{Rate, Ratio, Usd};
 use health::{Bound, BreakerStanding, ParkReason, Standing};
 use rules::{Moment, NoLookup, Ruling};
@@ -385,8 +385,7 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
     let mut excluded = Vec::new();
     let mut capable = Vec::with_capacity(model.targets.len());
     for (index, target) in model.targets.iter().enumerate() {
-        let unfit = filter::below_tier(tiers, index).or_else(|| filter::incapable(target, needs));
-        match unfit.or_else(|| filter::below_floor(model, target)) {
+        match unfit(model, tiers, needs, index, target) {
             None => capable.push(index),
             Some(reason) => excluded.push(Exclusion::new(index, reason)),
         }
@@ -413,18 +412,16 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         }
         let standing = target.health.standing_for(needs.estimated_tokens, now);
         let estimate = estimate_with_cached(model, target, needs, session::cached(target, pin.as_ref()));
-        let unavailable = match ruled_out {
+        let left_out = match ruled_out {
             Some((_, reason)) => Some(reason),
-            None => guard::barred(target, needs, &estimate, now)
-                .or_else(|| filter::unavailable(model, target, &standing, now))
-                .or_else(|| filter::without_room(model, target, needs, &load, now))
+            None => unavailable(model, target, needs, (&standing, &estimate, &load), now)
                 .inspect(|reason| excluded.push(Exclusion::new(index, *reason))),
         };
         entrants.push(Entrant {
             target: index,
             weight: target.weight,
             standing,
-            available: unavailable.is_none(),
+            available: left_out.is_none(),
             provider_unreachable: target.provider_health.is_unreachable(now),
             merits: Merits::of(target, needs, &estimate, gauge, now),
             estimate,
@@ -464,6 +461,40 @@ pub fn plan_ruled(model: &Model, needs: &Needs, ruling: &Ruling<'_>, now: Instan
         session,
         made: now,
     }
+}
+
+/// Why a target cannot serve the request even in full health.
+fn unfit(
+    model: &Model,
+    tiers: Option<(&Tiers, Assigned)>,
+    needs: &Needs,
+    index: usize,
+    target: &Target,
+) -> Option<ExclusionReason> {
+    if let Some(reason) = filter::below_tier(tiers, index) {
+        return Some(reason);
+    }
+    if let Some(reason) = filter::incapable(target, needs) {
+        return Some(reason);
+    }
+    filter::below_floor(model, target)
+}
+
+/// Why a target that could serve the request is not to be asked now.
+fn unavailable(
+    model: &Model,
+    target: &Target,
+    needs: &Needs,
+    (standing, estimate, load): (&Standing, &Estimate, &Load),
+    now: Instant,
+) -> Option<ExclusionReason> {
+    if let Some(reason) = guard::barred(target, needs, estimate, now) {
+        return Some(reason);
+    }
+    if let Some(reason) = filter::unavailable(model, target, standing, now) {
+        return Some(reason);
+    }
+    filter::without_room(model, target, needs, load, now)
 }
 
 /// What is known of a target before strategies are asked, where its model goes by that.

@@ -103,8 +103,9 @@ impl Machine {
             model,
             plan,
             facts,
-            running: Vec::new(),
-            records: Vec::new(),
+            // Nearly always one attempt is all: room for four would be kept for as long as it streams.
+            running: Vec::with_capacity(1),
+            records: Vec::with_capacity(1),
             pending: None,
             too_small: Vec::new(),
             worked: 0,

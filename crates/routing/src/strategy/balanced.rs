@@ -3,7 +3,7 @@
 //! One request in fifty begins with another than the best, or nobody would find out that it has become better; what
 //! costs more than twice as much is not asked for that. Health demotes as under `priority`.
 
-use super::{Entrant, Ordered, by_key, ordinal, priority};
+use super::{Entrant, ORDINALS, Ordered, by_key, ordinal, priority};
 use crate::Score;
 use crate::merit::{self, Balance};
 use catalog::Usd;
@@ -21,7 +21,7 @@ pub(super) fn order(entrants: &[Entrant], rng: &mut fastrand::Rng) -> Ordered {
         Some(Score::Balanced { total, .. }) => total,
         _ => 0.0,
     };
-    let mut best = by_key(entrants, entrants.iter().map(|entrant| !ordinal(total(entrant))));
+    let mut best = by_key(entrants, entrants.iter().map(|entrant| ORDINALS - ordinal(total(entrant))));
     if rng.f64() < EXPLORED && best.len() > 1 {
         let explored = rng.usize(1..best.len());
         if is_affordable(&best, explored)

@@ -16,6 +16,7 @@ use crate::merit::{Gauge, Merits};
 use crate::price::Estimate;
 use crate::split::Ticket;
 use crate::{Candidate, Demotion, Model, Node, Score, SpeedBy, Strategy};
+use catalog::Usd;
 use health::Standing;
 
 /// A target that can serve the request, as a strategy sees it.
@@ -48,29 +49,35 @@ impl Entrant {
     }
 }
 
+/// Stands behind all.
+const LAST: u64 = u64::MAX;
+
 /// Entrants by keys, the least first; equal ones as they stand.
 fn by_key(entrants: &[Entrant], keys: impl Iterator<Item = u64>) -> Vec<&Entrant> {
-    // Key and place are one number: those sort without a branch.
-    let mut keyed: Vec<u128> = Vec::with_capacity(entrants.len());
-    keyed.extend(
-        (0..entrants.len() as u64).zip(keys).map(|(place, key)| u128::from(key) << u64::BITS | u128::from(place)),
-    );
+    // Key and place are one number: those sort without a branch. What the place leaves to the key is more than any needs.
+    let bits = usize::BITS - entrants.len().leading_zeros();
+    let last = LAST >> bits;
+    let mut keyed = Vec::with_capacity(entrants.len());
+    let key = |key: u64| if key == LAST { last } else { key.min(last - 1) };
+    keyed.extend((0..entrants.len() as u64).zip(keys).map(|(place, it)| key(it) << bits | place));
     keyed.sort_unstable();
     let mut sorted = Vec::with_capacity(entrants.len());
-    #[expect(clippy::cast_possible_truncation, reason = "its lower half is the place")]
-    sorted.extend(keyed.into_iter().filter_map(|keyed| entrants.get(keyed as u64 as usize)));
+    let place = |keyed: u64| usize::try_from(keyed & !(LAST << bits)).ok();
+    sorted.extend(keyed.into_iter().filter_map(|keyed| entrants.get(place(keyed)?)));
     sorted
 }
 
 /// Entrants by price, unknown ones last.
 fn by_price(entrants: &[Entrant]) -> Vec<&Entrant> {
-    let price = |entrant: &Entrant| entrant.estimate.price.map_or(u64::MAX, |price| price.pico().min(u64::MAX - 1));
-    by_key(entrants, entrants.iter().map(price))
+    by_key(entrants, entrants.iter().map(|entrant| entrant.estimate.price.map_or(LAST, Usd::pico)))
 }
 
-/// What is no less than nothing, as a key: sorts as its number does.
+/// The ordinals of all numbers are less.
+const ORDINALS: u64 = 1 << 47;
+
+/// What is no less than nothing, as a key: sorts as its number does, to the tenth digit.
 fn ordinal(number: f64) -> u64 {
-    number.abs().to_bits()
+    number.abs().to_bits() >> 16
 }
 
 /// What a strategy answers.
@@ -146,5 +153,48 @@ fn last_resort(entrant: &Entrant) -> Option<Demotion> {
         Some(Demotion::Degraded)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use proptest::strategy::Strategy as _;
+
+    /// One that nothing is wrong with.
+    pub(super) fn entrant(target: usize) -> Entrant {
+        Entrant {
+            target,
+            weight: 1,
+            standing: Standing::WELL,
+            available: true,
+            provider_unreachable: false,
+            estimate: Estimate::default(),
+            merits: Merits::default(),
+            score: None,
+            near_limit: false,
+            ticket: Ticket::default(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entrants_stand_by_their_keys_and_equal_ones_as_they_stood(
+            keys in prop::collection::vec(prop_oneof![0_u64..10, any::<u64>().prop_map(|key| key >> 9), Just(LAST)], 0..200),
+        ) {
+            let entrants: Vec<Entrant> = (0..keys.len()).map(entrant).collect();
+            let sorted: Vec<usize> = by_key(&entrants, keys.iter().copied()).iter().map(|it| it.target).collect();
+            let mut expected: Vec<usize> = (0..keys.len()).collect();
+            expected.sort_by_key(|target| keys[*target]);
+            prop_assert_eq!(sorted, expected);
+        }
+
+        #[test]
+        fn ordinals_sort_as_their_numbers_do(number in 0.0..1e300_f64, more in 1e-9..10.0_f64) {
+            prop_assert!(ordinal(number) <= ordinal(number * (1.0 + more)) && ordinal(number) < ORDINALS);
+            prop_assert!(number < 1e-290 || ordinal(number) < ordinal(number * (1.0 + more)));
+            prop_assert_eq!(ordinal(-0.0), ordinal(0.0));
+        }
     }
 }

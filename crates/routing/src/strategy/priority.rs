@@ -52,22 +52,11 @@ pub(super) fn order<'a>(entrants: impl ExactSizeIterator<Item = &'a Entrant>, rn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merit::Merits;
+    use crate::strategy::tests::entrant as healthy;
     use health::Standing;
 
     fn entrant(target: usize, breaker: BreakerStanding) -> Entrant {
-        Entrant {
-            target,
-            weight: 1,
-            standing: Standing { breaker, ..Standing::WELL },
-            available: true,
-            provider_unreachable: false,
-            estimate: crate::Estimate::default(),
-            merits: Merits::default(),
-            score: None,
-            near_limit: false,
-            ticket: crate::split::Ticket::default(),
-        }
+        Entrant { standing: Standing { breaker, ..Standing::WELL }, ..healthy(target) }
     }
 
     fn targets(entrants: &[Entrant], seed: u64) -> Vec<usize> {

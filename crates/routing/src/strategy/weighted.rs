@@ -75,26 +75,10 @@ fn demotion(entrant: &Entrant) -> Option<Demotion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merit::Merits;
-    use health::Standing;
+    use crate::strategy::tests::entrant;
 
     fn entrants(weights: &[u32]) -> Vec<Entrant> {
-        weights
-            .iter()
-            .enumerate()
-            .map(|(target, &weight)| Entrant {
-                target,
-                weight,
-                standing: Standing::WELL,
-                available: true,
-                provider_unreachable: false,
-                estimate: crate::Estimate::default(),
-                merits: Merits::default(),
-                score: None,
-                near_limit: false,
-                ticket: crate::split::Ticket::default(),
-            })
-            .collect()
+        weights.iter().enumerate().map(|(target, &weight)| Entrant { weight, ..entrant(target) }).collect()
     }
 
     fn leads(entrants: &[Entrant], target: usize) -> f64 {
