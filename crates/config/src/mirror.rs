@@ -4,10 +4,11 @@ use crate::error::ConfigError;
 use crate::load::Build;
 use crate::raw::RawTarget;
 use crate::snapshot::Snapshot;
-use catalog::Ratio;
-use routing::{Mirror, ModelSettings, Rescue, RescueMode, Timeouts};
+use catalog::{ModelFacts, Ratio};
+use routing::{Mirror, Model, ModelSettings, Rescue, RescueMode, Target, Timeouts};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use signals::PriceSheet;
 use std::sync::Arc;
 
 /// Most copies in flight by default: a few seconds of a busy model's share.
@@ -67,6 +68,18 @@ impl Build<'_> {
         let model = snapshot.make_model(&format!("{name} (mirror)"), settings, vec![Arc::new(target)]);
         Ok(Some(Arc::new(Mirror { model: Arc::new(model), callers, share, in_flight })))
     }
+}
+
+/// A mirror whose target has the prices that a feed tells of the target it copies to, if it tells any.
+pub(crate) fn with_prices(mirror: &Mirror, sheet: &PriceSheet) -> Mirror {
+    let Some(prices) = sheet.get(&mirror.callers.id) else { return mirror.clone() };
+    let priced = |target: &Arc<Target>| {
+        let facts = ModelFacts { prices: Some(prices.clone()), ..target.facts.clone() };
+        Arc::new(Target { facts, ..Target::clone(target) })
+    };
+    let targets = mirror.model.targets.iter().map(priced).collect::<Vec<_>>().into();
+    let model = Arc::new(Model { targets, ..Model::clone(&mirror.model) });
+    Mirror { model, callers: priced(&mirror.callers), ..mirror.clone() }
 }
 
 impl RawTarget {

@@ -1,6 +1,7 @@
 //! What a valid configuration becomes: everything an exchange looks up, indexed, immutable, replaced as a whole.
 
 use crate::feeds::{IncidentFeed, IncidentWebhook};
+use crate::mirror;
 use crate::probes;
 use crate::reuse::{Reuse, ReuseLimits, WhenExhausted};
 use crate::spot::PriceFeed;
@@ -307,13 +308,13 @@ impl Snapshot {
             }
         };
         let targets = |model: &Model| model.targets.iter().map(repriced).collect::<Vec<_>>();
-        let models: BTreeMap<String, Arc<Model>> = self
-            .models
-            .iter()
-            .map(|(name, model)| {
-                (name.clone(), Arc::new(Model { targets: targets(model).into(), ..Model::clone(model) }))
-            })
-            .collect();
+        let with_prices = |(name, model): (&String, &Arc<Model>)| {
+            let mut model = Model { targets: targets(model).into(), ..Model::clone(model) };
+            let mirror = model.settings.mirror.as_deref().map(|mirror| mirror::with_prices(mirror, &priced.sheet));
+            model.settings.mirror = mirror.map(Arc::new);
+            (name.clone(), Arc::new(model))
+        };
+        let models: BTreeMap<String, Arc<Model>> = self.models.iter().map(with_prices).collect();
         let book = self.rulebook.as_ref().map(|book| Arc::new(book.with_targets(repriced)));
         let ruled = |model: Arc<Model>| match &book {
             None => model,

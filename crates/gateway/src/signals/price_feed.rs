@@ -27,7 +27,7 @@ pub(crate) struct Fed {
 pub struct PriceFeedReport {
     /// Prices in force that it told.
     pub in_force: usize,
-    /// Prices of targets that no model lists.
+    /// Prices of targets that no model lists, and none is mirrored by.
     pub unknown: usize,
     /// Entries that are no prices.
     pub malformed: usize,
@@ -87,9 +87,10 @@ impl Fed {
     }
 }
 
-/// The target of an id, where a model lists it.
+/// The target of an id, where a model lists it, or is mirrored by it.
 fn listed<'b>(base: &'b Snapshot, id: &str) -> Option<&'b Arc<Target>> {
-    base.models().flat_map(|model| model.targets.iter()).find(|target| target.id == id)
+    let mirrors = || base.models().filter_map(|model| Some(&model.settings.mirror.as_ref()?.callers));
+    base.models().flat_map(|model| model.targets.iter()).chain(mirrors()).find(|target| target.id == id)
 }
 
 impl Gateway {

@@ -83,6 +83,32 @@ async fn errors_of_the_feed_change_nothing_and_stop_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mirror_is_paid_by_the_price_that_is_told_of_its_target() {
+    const MIRRORED: &str = "[primary/m-1]\n    mirror: { target: { target: fallback/m-2, prices: { input: 2, output: 20 } }, \
+                            share: 100% }";
+    let world = World::new(&feed(""), "", MIRRORED);
+    let paid = || world.gateway.mirrors().first().map(|(_, counts)| counts.cost).unwrap_or_default().pico();
+    let copied = async || {
+        let before = paid();
+        traced(&world).await.served_by("primary");
+        pass(10).await;
+        paid() - before
+    };
+    let written = copied().await;
+    assert!(written > 0);
+    world.desk.says(200, r#"[{"target":"fallback/m-2","input":3,"output":30}]"#);
+    let _tending = tend(&world.gateway);
+    pass(2).await;
+    let report = world.gateway.price_feed();
+    assert_eq!((report.in_force, report.unknown), (1, 0), "who is mirrored alone is known too");
+    assert_eq!(copied().await * 2, written * 3);
+    world.desk.says(200, r#"[{"target":"fallback/m-2","input":6,"output":60}]"#);
+    pass(70).await;
+    assert_eq!(copied().await * 2, written * 3, "the bound of a step holds for it as well");
+    assert_eq!(world.gateway.price_feed().refused.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_told_survives_a_reload_unless_something_else_is_written_now() {
     let world = World::new(&feed(""), "", TARGETS);
     world.desk.says(200, &says("11"));
