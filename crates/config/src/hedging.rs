@@ -11,7 +11,8 @@ use std::fmt;
 
 /// More than every other request is no hedge any more: `race` says so.
 const MOST_BUDGET: u64 = 500_000;
-/// Attempts of a race.
+/// Attempts of a race. Each one more is a whole prompt again; where first tokens are late independently of one another, two
+/// of them have already squared the share that is.
 const RACERS: u32 = 2;
 
 /// A second attempt when the first token is late: `on`, `off`, or a mapping.
@@ -113,7 +114,13 @@ pub(crate) fn hedging(hedge: Option<RawHedge>, race: Option<u32>) -> Result<Opti
         return match count {
             1 => Ok(Some(Hedging::Off)),
             RACERS => Ok(Some(Hedging::Race)),
-            _ => Err(("race", format!("{count} attempts race: expected {RACERS}, or 1 for no race"))),
+            0 => Err(("race", format!("`race` is 0: expected {RACERS}, or 1 for no race"))),
+            _ => Err((
+                "race",
+                format!(
+                    "{count} attempts race, each for a whole prompt: expected {RACERS} (the two best), or 1 for no race"
+                ),
+            )),
         };
     }
     let full = match hedge {
