@@ -43,10 +43,10 @@ pub(crate) fn price_feed(raw: &RawPriceFeed, from: String) -> Result<PriceFeed, 
     let half = || Ratio::parse("50%").ok_or(("max_change", "no default".to_owned()));
     let max_change = raw.max_change.map_or_else(half, Ok)?;
     if max_change.is_zero() {
-        return Err(("max_change", "allows no change: expected more than 0".to_owned()));
+        return Err(("max_change", "`max_change` allows no change: expected more than 0".to_owned()));
     }
     if from.is_empty() {
-        return Err(("from", "names nothing: expected a file or an address".to_owned()));
+        return Err(("from", "`from` names nothing: expected a file or an address".to_owned()));
     }
     let every = interval(raw.every, EVERY, SHORTEST).map_err(|wrong| ("every", wrong))?;
     Ok(PriceFeed { from, every, max_change })

@@ -1,24 +1,13 @@
 //! `hedge:` and `race:` of a model: what is read, and what is refused.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use catalog::Ratio;
-use config::Snapshot;
-use health::Health;
-use std::sync::Arc;
-use support::load_with;
+use support::{load, refused};
 
 const OPENAI: &str = "providers:\n  openai: { keys: [sk-1] }\n";
-
-fn load(source: &str) -> Result<Snapshot, String> {
-    load_with(source, &[], &Arc::new(Health::new(1)))
-}
-
-fn refused(source: &str) -> String {
-    load(source).err().expect("refused")
-}
 
 #[test]
 fn hedge_and_race_are_read_and_what_comes_to_nothing_is_refused() {
@@ -41,7 +30,8 @@ fn hedge_and_race_are_read_and_what_comes_to_nothing_is_refused() {
     assert_eq!(hedging("race: 2"), Hedging::Race);
     assert_eq!(hedging("race: 1"), Hedging::Off);
     for (wrong, said) in [
-        ("race: 3", "3 attempts race: expected 2"),
+        ("race: 3", "3 attempts race, each for a whole prompt: expected 2 (the two best), or 1 for no race"),
+        ("race: 0", "`race` is 0: expected 2, or 1"),
         ("{ race: 2, hedge: on }", "one of them"),
         ("hedge: { budget: 60% }", "`budget` is 60 %: expected more than 0 % and at most 50 %"),
         ("hedge: { budget: 0% }", "more than 0 %"),

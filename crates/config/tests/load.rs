@@ -1,23 +1,15 @@
 //! What configurations mean, and what is said of those that mean nothing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
 use catalog::{Catalog, Moment, Rate, Ratio, Usd};
-use config::{Environment, Loader, Snapshot};
+use config::{Environment, Loader};
 use health::Health;
 use routing::{Balance, Node, Quality, SpeedBy, Strategy};
 use std::sync::Arc;
-use support::load_with;
-
-fn load(source: &str) -> Result<Snapshot, String> {
-    load_with(source, &[("OPENAI_API_KEY", "sk-1")], &Arc::new(Health::new(1)))
-}
-
-fn refused(source: &str) -> String {
-    load(source).err().expect("refused")
-}
+use support::{load, load_with, refused};
 
 const OPENAI: &str = "providers:\n  openai: { keys: [\"${OPENAI_API_KEY}\"] }\n";
 
@@ -588,5 +580,36 @@ fn incident_feeds_say_whom_they_speak_of_and_a_webhook_has_a_secret() {
     ] {
         let error = refused(&wrong);
         assert!(error.contains(why), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn a_price_feed_is_read_and_each_wrong_key_of_it_says_what_is_expected() {
+    let feed = |lines: &str| format!("{OPENAI}price_feed: {lines}\n");
+    let read = load(&feed("{ from: spot.json }")).unwrap().price_feed.unwrap();
+    assert_eq!(
+        (&*read.from, read.every.as_secs(), read.max_change),
+        ("spot.json", 3_600, Ratio::parse("50%").unwrap())
+    );
+    let read = load(&feed("{ from: \"https://a.test/${OPENAI_API_KEY}\", every: 10s, max_change: 0.2 }")).unwrap();
+    let read = read.price_feed.unwrap();
+    assert_eq!((&*read.from, read.every.as_secs()), ("https://a.test/sk-1", 10));
+    assert_eq!(read.max_change, Ratio::parse("20%").unwrap());
+    assert!(load(OPENAI).unwrap().price_feed.is_none());
+    for (wrong, why) in [
+        ("{ every: 1h }", "from"),
+        ("{ from: \"\" }", "`from` names nothing: expected a file or an address"),
+        ("{ from: \"${NOT_SET_ANYWHERE}\" }", "NOT_SET_ANYWHERE is not set"),
+        ("{ from: spot.json, every: 9s }", "`every` is 9s: expected 10s or more"),
+        ("{ from: spot.json, every: 60 }", "500ms"),
+        ("{ from: spot.json, max_change: 0% }", "`max_change` allows no change: expected more than 0"),
+        ("{ from: spot.json, max_change: a lot }", "150%"),
+        ("{ from: spot.json, max_step: 50% }", "max_change"),
+        ("spot.json", "price_feed"),
+        ("[{ from: spot.json }]", "price_feed"),
+    ] {
+        let error = refused(&feed(wrong));
+        let is_placed = error.contains("mainstay.yaml:3") || error.contains("line 3");
+        assert!(error.contains(why) && is_placed, "{wrong}: {error}");
     }
 }

@@ -5,15 +5,13 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
 use std::sync::Arc;
-use support::load_with;
 
 fn load(mirror: &str) -> Result<Snapshot, String> {
     let yaml = format!(
         "providers:\n  openai: {{ keys: [k] }}\nmodels:\n  chat:\n    targets: [openai/gpt-5.1]\n    mirror: {mirror}\n"
     );
-    load_with(&yaml, &[], &Arc::new(Health::new(1)))
+    support::load(&yaml)
 }
 
 #[test]

@@ -5,16 +5,13 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
 use routing::Strategy;
-use std::sync::Arc;
-use support::load_with;
 
 const HEAD: &str = "providers:\n  a:\n    dialect: openai-chat\n    base_url: http://a/v1\n    keyless: true\nmodels:\n  chat:\n    \
                     strategy: nearest\n    targets:\n      - { target: a/m, region: eu }\n";
 
 fn load(rest: &str) -> Result<Snapshot, String> {
-    load_with(&format!("{HEAD}{rest}"), &[], &Arc::new(Health::new(1)))
+    support::load(&format!("{HEAD}{rest}"))
 }
 
 #[test]

@@ -5,17 +5,14 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
 use routing::{Objectives, Strategy};
-use std::sync::Arc;
 use std::time::Duration;
-use support::load_with;
 
 const HEAD: &str = "providers:\n  a:\n    dialect: openai-chat\n    base_url: http://a/v1\n    keyless: true\nmodels:\n  chat:\n    \
      targets: [a/m, a/n]\n";
 
 fn load(model: &str) -> Result<Snapshot, String> {
-    load_with(&format!("{HEAD}{model}"), &[], &Arc::new(Health::new(1)))
+    support::load(&format!("{HEAD}{model}"))
 }
 
 #[test]

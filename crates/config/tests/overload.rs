@@ -14,7 +14,7 @@ const HEAD: &str = "providers:\n  a: { dialect: openai-chat, base_url: http://a/
                     targets: [a/m]\n";
 
 fn load(lines: &str) -> Result<Snapshot, String> {
-    load_with(&format!("{HEAD}{lines}"), &[], &Arc::new(Health::new(1)))
+    support::load(&format!("{HEAD}{lines}"))
 }
 
 #[test]

@@ -1,21 +1,10 @@
 //! What targets are given for themselves: patches that mean something, and what is said of those that do not.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use config::Snapshot;
-use health::Health;
-use std::sync::Arc;
-use support::load_with;
-
-fn load(source: &str) -> Result<Snapshot, String> {
-    load_with(source, &[("OPENAI_API_KEY", "sk-1")], &Arc::new(Health::new(1)))
-}
-
-fn refused(source: &str) -> String {
-    load(source).err().expect("refused")
-}
+use support::{load, refused};
 
 const OPENAI: &str = "providers:\n  openai: { keys: [\"${OPENAI_API_KEY}\"] }\n";
 

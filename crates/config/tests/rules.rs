@@ -5,14 +5,11 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
-use std::sync::Arc;
-use support::load_with;
 
 const HEAD: &str = "providers:\n  openai: { keys: [sk-1] }\n  anthropic: { keys: [sk-2] }\nmodels:\n  chat:\n    targets:\n      - openai/gpt-5.1\n      - { target: openai/gpt-5.1, label: eu }\n      - anthropic/claude-sonnet-5\nrules:\n";
 
 fn load_source(source: &str) -> Result<Snapshot, String> {
-    load_with(source, &[], &Arc::new(Health::new(1)))
+    support::load(source)
 }
 
 fn load(rules: &str) -> Result<Snapshot, String> {

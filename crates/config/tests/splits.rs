@@ -5,15 +5,12 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
 use routing::{Sticky, Strategy};
-use std::sync::Arc;
-use support::load_with;
 
 const OPENAI: &str = "providers:\n  openai: { keys: [k] }\n";
 
 fn load(models: &str) -> Result<Snapshot, String> {
-    load_with(&format!("{OPENAI}models:\n{models}"), &[], &Arc::new(Health::new(1)))
+    support::load(&format!("{OPENAI}models:\n{models}"))
 }
 
 fn refused(models: &str) -> String {

@@ -5,10 +5,7 @@
 mod support;
 
 use config::Snapshot;
-use health::Health;
 use routing::Needs;
-use std::sync::Arc;
-use support::load_with;
 
 const HEAD: &str = "providers:\n  a:\n    dialect: openai-chat\n    base_url: http://a/v1\n    keyless: true\n    models: \
                     [{ id: big, context_window: 200000, capabilities: { tools: true } }]\nmodels:\n  chat:\n";
@@ -16,7 +13,7 @@ const TARGETS: &str =
     "    targets:\n      - { target: a/big, tier: premium, quality: 0.9 }\n      - { target: a/small, tier: bulk }\n";
 
 fn load(model: &str) -> Result<Snapshot, String> {
-    load_with(&format!("{HEAD}{model}"), &[], &Arc::new(Health::new(1)))
+    support::load(&format!("{HEAD}{model}"))
 }
 
 fn with_tiers(tiers: &str) -> Result<Snapshot, String> {

@@ -170,6 +170,40 @@ fn explain_reads_status_pages_once_where_it_is_told_to() {
 }
 
 #[test]
+fn explain_shows_a_price_that_came_from_a_feed() {
+    const TOLD: &str =
+        r#"[{"target":"a/small","input":1,"output":3},{"target":"a/able","input":9,"output":9},{"target":"b/x"}]"#;
+    let folder = folder();
+    let written =
+        CAPABLE.replace("{ id: small, context_window: 1000 }", "{ id: small, prices: { input: 1, output: 2 } }");
+    let said = |from: &str, more: &[&str]| {
+        std::fs::write(folder.join("mainstay.yaml"), format!("price_feed: {{ from: \"{from}\" }}\n{written}")).unwrap();
+        let output = run(&folder, &[&["explain", "--model", "chat"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let file = folder.join("spot.json");
+    std::fs::write(&file, TOLD).unwrap();
+    for from in [file.display().to_string(), served_once("200 OK", TOLD) + "/spot.json"] {
+        let told = said(&from, &["--signals"]);
+        assert!(
+            told.contains("a/small: $1.00 in, $3.00 out") && told.contains("a/able: $9.00 in, $9.00 out"),
+            "{told}"
+        );
+        assert!(told.contains("1. a/small [closed, primary] ≈ $0.001536 for 0 in and 512 out"), "{told}");
+        assert!(
+            told.contains("price feed: 2 prices in force, 0 of targets that no model lists, 1 that are none"),
+            "{told}"
+        );
+    }
+    let silent = said(&file.display().to_string(), &[]);
+    assert!(silent.contains("a/small: $1.00 in, $2.00 out (configured)") && !silent.contains("price feed"), "{silent}");
+    std::fs::write(&file, TOLD.replace(r#""output":3"#, r#""output":4"#)).unwrap();
+    let refused = said(&file.display().to_string(), &["--signals"]);
+    assert!(refused.contains("refused: a/small: output from $2.00 to $4.00 is more than 50 %"), "{refused}");
+}
+
+#[test]
 fn explain_tells_what_each_target_alone_would_be_sent() {
     let folder = folder();
     let patched = "[{ target: a/able, prompt: { append_system: 'No headings.' }, parameters: { at_most: { max_tokens: 100 } \
