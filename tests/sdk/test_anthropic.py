@@ -325,6 +325,16 @@ def test_a_fault_before_the_first_content_is_not_noticed(client, stack, upstream
     assert message.stop_reason == "end_turn"
 
 
+def test_who_gives_up_after_two_seconds_has_its_answer_while_the_first_target_hangs(client, stack, streamed):
+    impatient = client.with_options(timeout=2.0, max_retries=0)
+    stack.bad["anthropic"].set_faults("hang_before_headers")
+    try:
+        message = ask(impatient, streamed, model="bad-anthropic-then-openai", messages=[user("Hello.")])
+    finally:
+        stack.bad["anthropic"].set_faults()
+    assert f"speaking as {SERVED['openai']}" in text_of(message)
+
+
 @pytest.mark.parametrize("fault", ["cut_mid_text", "cut_inside_event", "missing_terminator"])
 def test_a_stream_that_breaks_ends_in_an_error(client, upstream, broken, fault):
     text = ""

@@ -347,6 +347,28 @@ def test_a_fault_before_the_first_content_is_not_noticed(client, stack, upstream
     assert completion.choices[0].finish_reason == "stop"
 
 
+def test_who_gives_up_after_two_seconds_has_its_answer_while_the_first_target_hangs(client, stack, streamed):
+    impatient = client.with_options(timeout=2.0, max_retries=0)
+    stack.bad["openai"].set_faults("hang_before_headers")
+    try:
+        completion = ask(impatient, streamed, model="bad-openai-then-anthropic", messages=[user("Hello.")])
+    finally:
+        stack.bad["openai"].set_faults()
+    assert f"speaking as {SERVED['anthropic']}" in completion.choices[0].message.content
+
+
+def test_who_gives_up_after_a_second_hears_before_that_that_nobody_answers(client, stack, streamed):
+    impatient = client.with_options(timeout=1.0, max_retries=0)
+    stack.bad["openai"].set_faults("hang_before_headers")
+    try:
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(impatient, streamed, model=f"bad-openai/{SERVED['openai']}", messages=[user("Hello.")])
+    finally:
+        stack.bad["openai"].set_faults()
+    assert caught.value.status_code == 504
+    assert "x-stainless-read-timeout" in caught.value.message
+
+
 @pytest.mark.parametrize("fault", ["cut_mid_text", "cut_inside_event", "missing_terminator"])
 def test_a_stream_that_breaks_ends_in_an_error(client, upstream, broken, fault):
     text, finishes = "", []

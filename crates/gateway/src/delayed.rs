@@ -24,8 +24,14 @@ const COMMENT: &[u8] = b": mainstay: waiting for a target\n\n";
 /// An exchange that goes on behind its own status line.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Response<GatewayBody>> + Send>>;
 
-/// Tells whether an exchange waits in the queue at the moment.
-pub(crate) type IsWaiting = Arc<AtomicBool>;
+/// What an exchange and those who keep its caller company tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Vigil {
+    /// The exchange waits in the queue at the moment.
+    pub is_waiting: AtomicBool,
+    /// The status line has gone to the caller.
+    pub has_head: AtomicBool,
+}
 
 /// How a caller is kept company.
 #[derive(Debug, Clone, Copy)]
@@ -54,21 +60,25 @@ enum Stage {
     Over,
 }
 
-/// Runs an exchange; when it is found waiting after a pause, its caller gets the status line and the first comment.
+/// Runs an exchange; as soon as it waits after a pause, its caller gets the status line and the first comment.
 pub(crate) async fn keep_company(
     mut running: Running,
-    waiting: &IsWaiting,
+    vigil: &Vigil,
     company: Company,
     clock: Clock,
 ) -> Response<GatewayBody> {
-    loop {
-        if let Ok(response) = tokio::time::timeout(company.pause, &mut running).await {
-            return response;
+    let mut pause = Box::pin(tokio::time::sleep(company.pause));
+    let answered = std::future::poll_fn(|cx| {
+        if let Poll::Ready(response) = running.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
         }
-        if waiting.load(Ordering::Acquire) {
-            break;
-        }
+        ready!(pause.as_mut().poll(cx));
+        if vigil.is_waiting.load(Ordering::Acquire) { Poll::Ready(None) } else { Poll::Pending }
+    });
+    if let Some(response) = answered.await {
+        return response;
     }
+    vigil.has_head.store(true, Ordering::Release);
     let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
     let keeper = Keeper::new(None);
     let body = DelayedBody { stage: Stage::Waiting(running), company, timer, clock, handed_over: None, keeper };

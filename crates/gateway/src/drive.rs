@@ -84,10 +84,11 @@ impl Drop for Settling<'_> {
 
 /// Runs an exchange up to the commit.
 pub(crate) async fn drive(gateway: &Arc<Shared>, current: &Arc<Current>, planned: Planned, seed: u64) -> Driven {
-    let Planned { inquiry, model, plan, settlement, shape, held, is_evaluation } = planned;
+    let Planned { inquiry, model, plan, settlement, shape, held, is_evaluation, is_unawaited } = planned;
     let clock = gateway.clock;
     let facts = facts(&inquiry, &model, settlement.started, seed);
     let (deadline, rescue) = (facts.deadline, facts.rescue);
+    let first_byte = inquiry.announced.filter(|_| !is_unawaited).and_then(|it| it.first_byte(deadline));
     let terms = terms(&inquiry, &model, rescue);
     let judge = model.settings.evaluate.clone().filter(|_| !is_evaluation).map(|evaluate| Judge {
         evaluate,
@@ -112,9 +113,11 @@ pub(crate) async fn drive(gateway: &Arc<Shared>, current: &Arc<Current>, planned
     if let Some(witness) = &exchange.witness {
         witness.planned(exchange.earlier, &plan, deadline.saturating_since(clock.now()), &model);
     }
-    let mut settling = Settling { machine: Some(Machine::new(model, plan, facts)), clock, settlement: &settlement };
+    let machine = Machine::new(model, plan, facts).heard_by(first_byte);
+    let due = machine.due();
+    let mut settling = Settling { machine: Some(machine), clock, settlement: &settlement };
     let mut slots = Slots::default();
-    let reached = reach(&exchange, &mut settling, &mut slots, deadline).await;
+    let reached = reach(&exchange, &mut settling, &mut slots, due).await;
     let Some(mut machine) = settling.machine.take() else {
         let error = internal();
         return Driven::GaveUp { response: respond::final_error(exchange.inquiry.dialect, &error), error };
@@ -203,7 +206,7 @@ fn terms(inquiry: &Inquiry, model: &Model, rescue: RescueMode) -> Terms {
     }
 }
 
-/// When the caller must have an answer or an error.
+/// When the exchange must be over.
 pub(crate) fn deadline(inquiry: &Inquiry, model: &Model, started: Instant) -> Instant {
     let configured = model.settings.timeouts.deadline;
     let asked = inquiry.timeout();
@@ -212,6 +215,12 @@ pub(crate) fn deadline(inquiry: &Inquiry, model: &Model, started: Instant) -> In
         (one, other) => one.or(other),
     };
     limit.map_or(Instant::FAR_FUTURE, |limit| started + limit)
+}
+
+/// Until when a caller that has had nothing yet waits for an answer or an error.
+pub(crate) fn patience(inquiry: &Inquiry, model: &Model, started: Instant) -> Instant {
+    let deadline = deadline(inquiry, model, started);
+    inquiry.announced.and_then(|it| it.first_byte(deadline)).map_or(deadline, |first_byte| first_byte.by)
 }
 
 fn facts(inquiry: &Inquiry, model: &Model, started: Instant, seed: u64) -> ExchangeFacts {
@@ -231,13 +240,13 @@ enum Reached {
     GaveUp(CallerError),
 }
 
-async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mut Slots, deadline: Instant) -> Reached {
+async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mut Slots, due: Instant) -> Reached {
     let clock = exchange.clock;
     let mut ready: Option<(Ready, std::time::Duration)> = None;
     let mut last = AttemptId(0);
     let mut action = settling.next(Event::Begin, clock.now());
     loop {
-        let mut timer = deadline;
+        let mut timer = due;
         let is_hedge = matches!(action, Action::Hedge(_));
         match action {
             Action::Try(begin) | Action::Hedge(begin) => {
@@ -284,7 +293,7 @@ async fn reach(exchange: &Arc<Exchange>, settling: &mut Settling<'_>, slots: &mu
                 }
                 Event::Failed { attempt, fault, altered }
             }
-            Err(_) if timer >= deadline => Event::DeadlinePassed,
+            Err(_) if timer >= due => Event::DeadlinePassed,
             Err(_) => Event::Elapsed,
         };
         action = settling.next(event, clock.now());

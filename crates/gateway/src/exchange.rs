@@ -5,7 +5,7 @@
 //! last one comes the error. A step that waits leaves 100 ms to those after it. While others wait in the model's queue
 //! a new request does not overtake them.
 
-use crate::delayed::{self, Company, IsWaiting};
+use crate::delayed::{self, Company, Vigil};
 use crate::door::Seats;
 use crate::drive::{self, Driven};
 use crate::mirror;
@@ -78,22 +78,25 @@ impl Exchanging {
         });
         let inquiry = &self.admitted.inquiry;
         let clock = self.shared.clock;
-        let waiting = IsWaiting::default();
+        let vigil = Arc::new(Vigil::default());
         let dialect = inquiry.dialect;
         let has_comments = inquiry.scan.stream && dialect != DialectName::Gemini && queue.is_some();
         let company = rules.queue.keep_alive.filter(|_| has_comments).map(|pause| Company { pause, dialect });
+        let [deadline, patience] = self.limits();
         let steps = Steps {
-            deadline: self.deadline(),
+            deadline,
+            patience,
+            company_from: company.map(|company| clock.now() + company.pause),
             exchange: self,
             rules,
             queue,
             earlier,
             healthy_failures: 0,
-            waiting: waiting.clone(),
+            vigil: vigil.clone(),
         };
         let running = Box::pin(steps.run());
         match company {
-            Some(company) => delayed::keep_company(running, &waiting, company, clock).await,
+            Some(company) => delayed::keep_company(running, &vigil, company, clock).await,
             None => running.await,
         }
     }
@@ -102,7 +105,7 @@ impl Exchanging {
     async fn pass_the_doors(&mut self) -> Result<Duration, CallerError> {
         let began = self.now();
         let Admitted { inquiry, model, started, .. } = &self.admitted;
-        let asker = Asker { priority: inquiry.priority, deadline: drive::deadline(inquiry, model, *started) };
+        let asker = Asker { priority: inquiry.priority, deadline: drive::patience(inquiry, model, *started) };
         self.seats = self.current.doors.pass(&model.name, asker, self.shared.clock).await?;
         Ok(self.now().saturating_since(began))
     }
@@ -137,11 +140,13 @@ impl Exchanging {
         planned
     }
 
-    /// When it is over at the latest, by the model as the rules leave it when the exchange begins.
-    fn deadline(&self) -> Instant {
+    /// When it is over at the latest, and until when a caller waits that has had nothing yet: by the model as the rules
+    /// leave it when the exchange begins.
+    fn limits(&self) -> [Instant; 2] {
         let Admitted { inquiry, model, started, .. } = &self.admitted;
         let overridden = self.admitted.overridden(*started, self.seed);
-        drive::deadline(inquiry, overridden.as_ref().unwrap_or(model), *started)
+        let model = overridden.as_ref().unwrap_or(model);
+        [drive::deadline(inquiry, model, *started), drive::patience(inquiry, model, *started)]
     }
 
     async fn drive(&self, planned: Planned) -> Driven {
@@ -158,10 +163,15 @@ struct Steps {
     exchange: Exchanging,
     rules: Arc<Reuse>,
     queue: Option<Arc<Queue>>,
+    /// When it is over at the latest.
     deadline: Instant,
+    /// Until when a caller waits that has had nothing yet.
+    patience: Instant,
+    /// From when on a caller whose request waits is kept company.
+    company_from: Option<Instant>,
     earlier: Earlier,
     healthy_failures: u32,
-    waiting: IsWaiting,
+    vigil: Arc<Vigil>,
 }
 
 /// What a round of steps came to.
@@ -182,7 +192,7 @@ impl Steps {
         let mut its_turn = false;
         let rules = self.rules.clone();
         loop {
-            let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
+            let planned = self.planned();
             let nobody = planned.plan.candidates.is_empty();
             let stepped = if nobody {
                 self.step("no_target_available", &rules.when_exhausted).await
@@ -206,10 +216,21 @@ impl Steps {
         }
     }
 
+    fn planned(&self) -> Planned {
+        let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
+        Planned { is_unawaited: self.vigil.has_head.load(Ordering::Acquire), ..planned }
+    }
+
+    /// Until when it may wait, from then on: where the caller is kept company before its patience ends, that ends no more.
+    fn latest(&self, from: Instant) -> Instant {
+        let is_kept_company = self.vigil.has_head.load(Ordering::Acquire)
+            || self.company_from.is_some_and(|company| company.max(from) < self.patience);
+        if is_kept_company { self.deadline } else { self.patience }
+    }
+
     /// The exchange as it ends when no step helped.
     async fn last(&self) -> Response<GatewayBody> {
-        let planned = self.exchange.plan(self.earlier.clone(), self.exchange.now());
-        match self.exchange.drive(planned).await {
+        match self.exchange.drive(self.planned()).await {
             Driven::Answered(response) | Driven::GaveUp { response, .. } => response,
         }
     }
@@ -256,9 +277,13 @@ impl Steps {
         }
         let clock = self.exchange.shared.clock;
         let began = clock.now();
-        let until = self.deadline - LEFT_OVER;
-        if self.healthy_failures > 0 {
-            let pause = AFTER_HEALTHY_FAILURE.saturating_mul(1 << (self.healthy_failures - 1));
+        let pause = match self.healthy_failures {
+            0 => Duration::ZERO,
+            failures => AFTER_HEALTHY_FAILURE.saturating_mul(1 << (failures - 1)),
+        };
+        let latest = self.latest(began + pause);
+        let until = latest - LEFT_OVER;
+        if !pause.is_zero() {
             if began + pause >= until {
                 return Waited::InVain;
             }
@@ -267,15 +292,15 @@ impl Steps {
         let admitted = &self.exchange.admitted;
         let waiter = Waiter {
             priority: admitted.inquiry.priority,
-            deadline: self.deadline,
+            deadline: latest,
             until,
             returned: !self.earlier.attempts.is_empty(),
             size: self.rules.queue.size,
         };
         let plan = |now| admitted.find(now, self.exchange.seed).plan;
-        self.waiting.store(true, Ordering::Release);
+        self.vigil.is_waiting.store(true, Ordering::Release);
         let waited = queue.wait(waiter, clock, plan).await;
-        self.waiting.store(false, Ordering::Release);
+        self.vigil.is_waiting.store(false, Ordering::Release);
         self.earlier.queued += clock.now().saturating_since(began);
         waited
     }

@@ -1,5 +1,6 @@
 //! A caller's request, read and scanned: what every attempt of the exchange is made from.
 
+use crate::announced::Announced;
 use crate::clock;
 use crate::ruling::LABELS;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(crate) struct Inquiry {
     pub tier: Option<Assigned>,
     /// Who is served first, where somebody goes by that.
     pub priority: Priority,
+    /// How long its caller waits for the first byte, where it says so.
+    pub announced: Option<Announced>,
     asked_at: Moment,
     canonical: OnceLock<Result<Request, BadRequest>>,
 }
@@ -51,6 +54,7 @@ impl Inquiry {
             unit: None,
             tier: None,
             priority: Priority::default(),
+            announced: None,
             asked_at,
             canonical: OnceLock::new(),
         }

@@ -17,6 +17,7 @@ pub mod respond;
 pub mod server;
 pub mod surface;
 
+mod announced;
 mod attempt;
 mod auth;
 mod body;

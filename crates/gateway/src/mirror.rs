@@ -212,6 +212,7 @@ impl Copy {
         let mut planned = copied.plan(Earlier::default(), began, seed);
         planned.settlement.watch = Some(watch.clone());
         planned.is_evaluation = true;
+        planned.is_unawaited = true;
         let driven = drive::drive(&shared, &current, planned, seed).await;
         let (Driven::Answered(response) | Driven::GaveUp { response, .. }) = driven;
         keeper.responds(&response);

@@ -1,6 +1,7 @@
 //! The way of a request, phase by phase. Each phase consumes the one before:
 //! `Received → Admitted → Planned → Committed`, and only a committed exchange has anything to say.
 
+use crate::announced::Announced;
 use crate::body::{BodyError, Buffered, ReadLimits};
 use crate::inquiry::Inquiry;
 use crate::memory::Held;
@@ -69,6 +70,8 @@ pub(crate) struct Planned {
     pub held: Arc<Held>,
     /// It asks an evaluator: what it says is not evaluated in turn.
     pub is_evaluation: bool,
+    /// Nobody waits for its first byte: the head has gone to the caller, or there is none.
+    pub is_unawaited: bool,
 }
 
 /// A body that can be read off after an early refusal.
@@ -210,6 +213,7 @@ impl Gateway {
         inquiry.tier = tier::read(&model, &inquiry, suffix).map_err(plain)?;
         inquiry.rescue().map_err(plain)?;
         inquiry.priority = priority(key, snapshot, &model, &inquiry);
+        inquiry.announced = Announced::read(&inquiry.headers, started, || self.shared.clock.now());
         Ok(Admitted {
             inquiry: Arc::new(inquiry),
             model,
@@ -319,7 +323,7 @@ impl Admitted {
         let shape = self.shape();
         let Self { inquiry, model, held, .. } = self;
         let model = overridden.unwrap_or(model);
-        Planned { inquiry, model, plan, settlement, shape, held, is_evaluation: false }
+        Planned { inquiry, model, plan, settlement, shape, held, is_evaluation: false, is_unawaited: false }
     }
 }
 

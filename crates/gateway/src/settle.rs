@@ -239,6 +239,7 @@ impl Settlement {
             caller = self.caller.as_deref(),
             status,
             fault,
+            announced_in = machine.first_byte().map(|it| it.announced_in),
             experiment = trials(machine),
             tried = %tried(machine),
             ms = ms(now, self.started),
@@ -259,6 +260,9 @@ impl Settlement {
             "patches": machine.patches(),
             "attempts": self.earlier.attempts.iter().chain(&machine.attempts()).collect::<Vec<_>>(),
             "called_off": machine.called_off().collect::<Vec<_>>(),
+            "first_byte": machine.first_byte().map(|it| {
+                json!({ "within_ms": ms(it.by, self.started), "announced_in": it.announced_in })
+            }),
             "cache": self.cache,
             "queued_ms": u64::try_from(self.earlier.queued.as_millis()).unwrap_or(u64::MAX),
             "excluded": trace.get("excluded"),

@@ -37,7 +37,7 @@ pub use hedging::{Hedge, HedgeAfter, HedgeBudget, Hedging};
 pub use labels::Labels;
 pub use ledger::{Ledger, ModelLedger, TargetLedger};
 pub use machine::{
-    Action, AttemptId, CalledOff, Event, ExchangeFacts, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits,
+    Action, AttemptId, CalledOff, Event, ExchangeFacts, FirstByte, GiveUp, HonestEnd, Machine, Overtaken, PhaseLimits,
     RescueFailure, Served, Start, TranscriptCursor,
 };
 pub use merit::{Balance, Quality, Score, SpeedBy};

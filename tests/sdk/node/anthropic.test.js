@@ -32,9 +32,9 @@ before(async () => {
 after(() => stack?.stop());
 
 /** One message: whole, or put together by the SDK's own stream helper. */
-function ask(isStreamed, request) {
+function ask(isStreamed, request, asker = client) {
   const full = { max_tokens: 4096, ...request };
-  return isStreamed ? client.messages.stream(full).finalMessage() : client.messages.create(full);
+  return isStreamed ? asker.messages.stream(full).finalMessage() : asker.messages.create(full);
 }
 
 for (const upstream of UPSTREAMS) {
@@ -135,6 +135,15 @@ for (const upstream of UPSTREAMS) {
           });
         });
       }
+
+      test("who gives up after two seconds has its answer while the first target hangs", async () => {
+        await stack.whileBroken(upstream, "hang_before_headers", async () => {
+          const fallback = UPSTREAMS[(UPSTREAMS.indexOf(upstream) + 1) % UPSTREAMS.length];
+          const request = { model: `bad-${upstream}-then-${fallback}`, messages: [user("Hello.")] };
+          const message = await ask(isStreamed, request, client.withOptions({ timeout: 2000, maxRetries: 0 }));
+          assert.ok(textOf(message).includes(`speaking as ${SERVED[fallback]}`));
+        });
+      });
 
       for (const [fault, kind] of [
         ["429:retry_after=30", Anthropic.RateLimitError],

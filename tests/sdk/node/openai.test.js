@@ -31,9 +31,10 @@ before(async () => {
 after(() => stack?.stop());
 
 /** One completion: whole, or put together by the SDK's own stream helper. */
-function ask(isStreamed, request) {
-  if (!isStreamed) return client.chat.completions.create(request);
-  return client.chat.completions.stream({ ...request, stream_options: { include_usage: true } }).finalChatCompletion();
+function ask(isStreamed, request, options = {}) {
+  const { completions } = client.chat;
+  if (!isStreamed) return completions.create(request, options);
+  return completions.stream({ ...request, stream_options: { include_usage: true } }, options).finalChatCompletion();
 }
 
 function checkUsage(usage) {
@@ -130,6 +131,16 @@ for (const upstream of UPSTREAMS) {
           });
         });
       }
+
+      test("who gives up after two seconds has its answer while the first target hangs", async () => {
+        await stack.whileBroken(upstream, "hang_before_headers", async () => {
+          const fallback = UPSTREAMS[(UPSTREAMS.indexOf(upstream) + 1) % UPSTREAMS.length];
+          const request = { model: `bad-${upstream}-then-${fallback}`, messages: [user("Hello.")] };
+          // What stands at the client this SDK does not announce.
+          const completion = await ask(isStreamed, request, { timeout: 2000, maxRetries: 0 });
+          assert.match(completion.choices[0].message.content, new RegExp(`speaking as ${SERVED[fallback]}`));
+        });
+      });
 
       for (const [fault, kind] of [
         ["429:retry_after=30", OpenAI.RateLimitError],

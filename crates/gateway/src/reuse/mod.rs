@@ -263,7 +263,7 @@ impl Reusing<'_> {
     }
 
     fn deadline(&self) -> Instant {
-        drive::deadline(&self.admitted.inquiry, &self.admitted.model, self.admitted.started)
+        drive::patience(&self.admitted.inquiry, &self.admitted.model, self.admitted.started)
     }
 
     async fn answer(self) -> Response<GatewayBody> {

@@ -81,7 +81,7 @@ async fn a_late_first_token_is_hedged_after_two_hundred_usual_ones_and_not_befor
 }
 
 /// The story in a stream.
-fn story_of(answer: &Told) -> Value {
+pub(crate) fn story_of(answer: &Told) -> Value {
     let events = answer.events();
     let mut stories =
         events.iter().rev().filter_map(|event| serde_json::from_str::<Value>(event).ok()?.get("mainstay").cloned());

@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod announced;
 mod attempts;
 mod credentials;
 mod hedging;

@@ -187,6 +187,22 @@ async fn a_deadline_is_each_callers_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_timeout_is_each_callers_own() {
+    let world = Plan::default().alone().model("coalesce: deterministic").build();
+    world.primary.set_faults([rule("hang_before_headers").for_requests(1)]);
+    let ask = || request(DialectName::OpenaiChat, fixed(DialectName::OpenaiChat, "Hello"), true);
+    let began = tokio::time::Instant::now();
+    let brief = caller(&world.gateway, with(ask(), "x-stainless-read-timeout", "2.0"));
+    tokio::time::sleep(MS).await;
+    let patient = caller(&world.gateway, ask());
+    let briefer = caller(&world.gateway, with(ask(), "x-stainless-timeout", "1"));
+    assert_eq!((briefer.await.unwrap().status, began.elapsed().as_millis() / 100), (504, 9));
+    assert_eq!((brief.await.unwrap().status, began.elapsed().as_millis() / 100), (504, 18));
+    assert_eq!(patient.await.unwrap().status, 200, "it goes on with an exchange of its own");
+    assert_eq!(calls(&world), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_shared_is_kept_once_and_whole() {
     let world = Plan::default().model("coalesce: deterministic").model("cache: { ttl: 1m }").build();
     let ask = || request(DialectName::OpenaiChat, fixed(DialectName::OpenaiChat, "Hello"), true);

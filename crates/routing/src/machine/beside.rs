@@ -5,7 +5,7 @@
 //! more than a fifth of the targets that could serve are resting, coming back or limited, and none while failing over
 //! has used up the retry budget. Nor where it would do harm: a conversation stays at the target that keeps its cache,
 //! what is bound to one provider stays there, and what both attempts may cost in all keeps to the price that is allowed
-//! for one.
+//! for one. What a caller that is about to hang up has started beside an attempt is another matter: `first_byte.rs`.
 
 use super::start::Order;
 use super::{Action, Machine, Start};
@@ -34,6 +34,8 @@ pub(super) enum Beside {
     Hedge,
     /// The two were started together.
     Race,
+    /// The caller was about to hang up.
+    ReadTimeout,
 }
 
 impl Beside {
@@ -43,6 +45,7 @@ impl Beside {
             Self::Probe => "half_open",
             Self::Hedge => "hedge",
             Self::Race => "race",
+            Self::ReadTimeout => "read_timeout",
         }
     }
 }
@@ -66,7 +69,7 @@ impl Machine {
             Hedging::Hedge(hedge) => now + self.lateness(hedge.after, target)?,
             Hedging::Race => now,
         };
-        (at < self.facts.deadline).then_some(at)
+        (at < self.due()).then_some(at)
     }
 
     /// Every request fills the budget of hedges, hedged or not.
@@ -79,7 +82,11 @@ impl Machine {
     /// Starts the second attempt, if somebody fit for it is there and nothing speaks against it.
     pub(super) fn start_beside(&mut self, now: Instant) -> Action {
         self.running.iter_mut().for_each(|running| running.hedge_at = None);
-        match self.try_beside(now) {
+        let started = self.try_in_hurry(now).or_else(|hurried| {
+            let beside = self.try_beside(now);
+            beside.map_err(|later| later.into_iter().chain(hurried).min())
+        });
+        match started {
             Ok(start) => Action::Hedge(start),
             Err(hedge_at) => {
                 if let Some(running) = self.running.first_mut() {
@@ -97,7 +104,7 @@ impl Machine {
             Hedging::Hedge(_) => Beside::Hedge,
             Hedging::Race => Beside::Race,
         };
-        if self.is_in_trouble(now) {
+        if self.records.len() > 1 || self.is_in_trouble(now) {
             return Err(None);
         }
         let first = self.running.first().map(|running| (running.track, running.attempt)).ok_or(None)?;
@@ -133,7 +140,7 @@ impl Machine {
         let waited = now.saturating_since(record.started);
         let late = self.lateness(hedge.after, &record.target)?;
         let at = now + (waited / LATER).max(SOONEST_LATER);
-        (at <= record.started + late.mul_f64(GIVEN_UP) && at < self.facts.deadline).then_some(at)
+        (at <= record.started + late.mul_f64(GIVEN_UP) && at < self.due()).then_some(at)
     }
 
     /// The next candidate that is well and may serve beside the first, and what that takes of the budget.
@@ -172,6 +179,6 @@ impl Machine {
     /// Whether the fault of an attempt that was to help out leaves the word to the one it runs beside.
     pub(super) fn leaves_the_word(&self, attempt: super::AttemptId) -> bool {
         let way = self.record(attempt).and_then(|record| record.beside);
-        matches!(way, Some(Beside::Hedge | Beside::Race)) && !self.running.is_empty()
+        matches!(way, Some(Beside::Hedge | Beside::Race | Beside::ReadTimeout)) && !self.running.is_empty()
     }
 }

@@ -137,8 +137,13 @@ impl Machine {
     }
 
     fn deadline_error(&self, now: Instant) -> CallerError {
-        let limit = self.facts.deadline.saturating_since(self.facts.started);
-        let head = format!("the deadline of {} ms passed", limit.as_millis());
+        let limit = self.due().saturating_since(self.facts.started);
+        let head = match self.first_byte.filter(|_| self.served.is_none()) {
+            None => format!("the deadline of {} ms passed", limit.as_millis()),
+            Some(first_byte) => {
+                format!("no answer in the {} ms that `{}` leaves", limit.as_millis(), first_byte.announced_in)
+            }
+        };
         CallerError {
             fault: Some(self.primary_fault().map_or(FaultClass::TimedOut, |(_, _, fault)| fault.class)),
             retryable: true,

@@ -7,7 +7,7 @@ use health::{first_token_limit, idle_limit};
 use std::time::Duration;
 
 /// The share of the remaining time an attempt may take while another candidate exists.
-const SHARE_OF_REST: f64 = 0.6;
+pub(super) const SHARE_OF_REST: f64 = 0.6;
 /// Prompts above this take long to their first token.
 const LONG_PROMPT: u64 = 32_000;
 const RESPONSE_FLOOR: Duration = Duration::from_secs(15);
@@ -26,6 +26,8 @@ const SLACK: f64 = 3.0;
 pub(super) struct Circumstances {
     pub(super) now: Instant,
     pub(super) deadline: Instant,
+    /// When it has to be on its way to a caller that has had nothing yet: no later than the deadline.
+    pub(super) due: Instant,
     /// Another candidate could still serve.
     pub(super) other_exists: bool,
     /// The target is known to be unwell: silence is not waited out even if it is the last.
@@ -49,9 +51,9 @@ pub(super) fn phase_limits(model: &Model, target: &Target, needs: &Needs, at: Ci
         },
         idle: timeouts.idle.unwrap_or_else(|| idle_limit(target.health.gaps())),
         attempt_until: if at.deadline == Instant::FAR_FUTURE && timeouts.attempt.is_none() {
-            Instant::FAR_FUTURE
+            at.due
         } else {
-            at.now + allowed
+            at.due.min(at.now + allowed)
         },
     }
 }

@@ -15,9 +15,11 @@
 //! machine that is dropped in any state (the caller hung up, a panic unwound) leaves health as it found it.
 //!
 //! What is asked again, and what counts, is `rules.rs`; who is next is `start.rs`; who runs beside another is
-//! `beside.rs`; who goes on with a broken stream is `rescue.rs`; what the caller is told is `give_up.rs`.
+//! `beside.rs`, or `first_byte.rs` where the caller is about to hang up; who goes on with a broken stream is
+//! `rescue.rs`; what the caller is told is `give_up.rs`.
 
 mod beside;
+mod first_byte;
 mod give_up;
 mod limits;
 pub(crate) mod overtaken;
@@ -27,6 +29,7 @@ mod rules;
 mod start;
 mod types;
 
+pub use first_byte::FirstByte;
 pub use overtaken::Overtaken;
 pub use types::{
     Action, AttemptId, CalledOff, Event, ExchangeFacts, GiveUp, HonestEnd, PhaseLimits, RescueFailure, Served, Start,
@@ -71,6 +74,7 @@ pub struct Machine {
     model: Arc<Model>,
     plan: Plan,
     facts: ExchangeFacts,
+    first_byte: Option<FirstByte>,
     /// What the request costs, in typical requests of the model: what trying again is charged.
     cost: f64,
     rng: fastrand::Rng,
@@ -103,6 +107,7 @@ impl Machine {
             model,
             plan,
             facts,
+            first_byte: None,
             // Nearly always one attempt is all: room for four would be kept for as long as it streams.
             running: Vec::with_capacity(1),
             records: Vec::with_capacity(1),
@@ -175,9 +180,9 @@ impl Machine {
         }
         if !self.running.is_empty() {
             self.close(track);
-            return self.steady();
+            return self.hurry_on(now);
         }
-        if now >= self.facts.deadline {
+        if now >= self.due() {
             return self.deadline_passed(now);
         }
         self.same_target(track, rule, &fault, was_probe, now).unwrap_or_else(|| {
@@ -223,7 +228,7 @@ impl Machine {
             && !retried
             && !was_probe
             && !self.work_is_spent()
-            && now + pause < self.facts.deadline
+            && now + pause < self.due()
             && self.model.budget.try_charge(self.cost, now)
         {
             let credential = self.tracks.get(track).and_then(|it| it.tried_credentials.last().copied());
@@ -236,7 +241,7 @@ impl Machine {
     fn try_other_credential(&mut self, track: usize, rule: Rule, fault: &Fault, now: Instant) -> Option<Action> {
         let attempts = self.tracks.get(track)?.attempts;
         let most = if fault.class == FaultClass::RateLimited { MAX_LIMITED } else { MAX_CREDENTIALS };
-        if !rule.other_credential || attempts >= most || now >= self.facts.deadline {
+        if !rule.other_credential || attempts >= most || now >= self.due() {
             return None;
         }
         let credential = self.other_credential(track, now)?;
@@ -252,7 +257,7 @@ impl Machine {
         let max_wait = stated.or_else(|| self.is_clung_to(track).then_some(start::LAST_MAX_WAIT))?;
         let tracked = self.tracks.get(track)?;
         let spent = tracked.attempts >= MAX_LIMITED || tracked.retried;
-        if spent || hint > max_wait || until >= self.facts.deadline {
+        if spent || hint > max_wait || until >= self.due() {
             return None;
         }
         if !self.model.budget.try_charge(self.cost, now) {
@@ -277,7 +282,7 @@ impl Machine {
         if delay.is_zero() {
             return self.advance(same_model.as_deref(), now);
         }
-        let until = (now + delay).min(self.facts.deadline);
+        let until = (now + delay).min(self.due());
         self.wait(until, Pending::Advance { same_model })
     }
 
@@ -287,7 +292,7 @@ impl Machine {
                 self.pending = Some((until, pending));
                 return Action::Wait { until };
             }
-            if now >= self.facts.deadline {
+            if now >= self.due() {
                 return self.deadline_passed(now);
             }
             return match pending {
@@ -302,9 +307,9 @@ impl Machine {
             };
         }
         let due = self.running.iter().any(|running| running.hedge_at.is_some_and(|at| now >= at));
-        if due && self.running.len() == 1 && self.served.is_none() && now < self.facts.deadline {
-            let is_probed = self.running.iter().any(|running| running.permit.is_probe());
-            return if is_probed { self.hedge(now) } else { self.start_beside(now) };
+        if due && self.running.len() == 1 && self.served.is_none() && now < self.due() {
+            let is_paid = self.running.iter().any(|running| running.hedge_paid);
+            return if is_paid { self.hedge(now) } else { self.start_beside(now) };
         }
         self.steady()
     }
@@ -376,7 +381,7 @@ impl Machine {
 
     /// Ends the exchange: with an honest end after the commit, with a 504 before it.
     fn deadline_passed(&mut self, now: Instant) -> Action {
-        let limit = self.facts.deadline.saturating_since(self.facts.started);
+        let limit = self.due().saturating_since(self.facts.started);
         let fault = Fault::timed_out(Phase::Deadline, limit);
         for running in std::mem::take(&mut self.running) {
             self.settle_failure(running, &fault, now);

@@ -29,7 +29,7 @@ impl Machine {
         let Some(running) = self.take(attempt) else { return self.steady() };
         let track = running.track;
         self.settle_failure(running, &fault, now);
-        if !can_go_on || self.facts.rescue == RescueMode::Error || now >= self.facts.deadline {
+        if !can_go_on || self.facts.rescue == RescueMode::Error || now >= self.due() {
             return self.end(fault);
         }
         self.broken = Some(Broken { fault, track, no_joins: 0 });
@@ -59,7 +59,7 @@ impl Machine {
                 }
             }
         }
-        if now >= self.facts.deadline {
+        if now >= self.due() {
             return self.deadline_passed(now);
         }
         match failure {

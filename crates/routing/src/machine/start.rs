@@ -77,7 +77,7 @@ impl Order {
 impl Machine {
     /// Starts the next candidate, or waits, or gives up.
     pub(super) fn advance(&mut self, same_model: Option<&str>, now: Instant) -> Action {
-        if now >= self.facts.deadline {
+        if now >= self.due() {
             return self.deadline_passed(now);
         }
         loop {
@@ -163,7 +163,8 @@ impl Machine {
         let track = order.track;
         self.running.push(Running { attempt, track, credential, permit, taken, place, hedge_at, hedge_paid });
         let other_exists = self.find_next(None, now).is_some();
-        let at = Circumstances { now, deadline: self.facts.deadline, other_exists, on_trial };
+        let hedge_at = if other_exists { self.hurried(hedge_at, &order, now) } else { hedge_at };
+        let at = Circumstances { now, deadline: self.facts.deadline, due: self.due(), other_exists, on_trial };
         let limits = limits::phase_limits(&self.model, &target, &self.facts.needs, at);
         self.records.push(Record {
             target: Arc::clone(&target),
@@ -227,7 +228,7 @@ impl Machine {
         if policy.step.is_some() {
             return None;
         }
-        let latest = (now + policy.max_wait.unwrap_or(LAST_MAX_WAIT)).min(self.facts.deadline);
+        let latest = (now + policy.max_wait.unwrap_or(LAST_MAX_WAIT)).min(self.due());
         let parked_at_plan: Vec<_> = self
             .plan
             .excluded
@@ -247,7 +248,7 @@ impl Machine {
             .enumerate()
             .filter(|(_, track)| track.attempts < 2 && !track.retried && self.fits(track))
             .filter_map(|(index, track)| Some((index, track.limited_until?)))
-            .filter(|(_, until)| *until <= latest && *until < self.facts.deadline)
+            .filter(|(_, until)| *until <= latest && *until < self.due())
             .min_by_key(|(_, until)| *until)?;
         if self.work_is_spent() || !(self.records.is_empty() || self.model.budget.try_charge(self.cost, now)) {
             return None;
@@ -264,7 +265,7 @@ impl Machine {
     }
 
     /// The first candidate that may still be started; with `same_model`, of that model alone.
-    fn find_next(&self, same_model: Option<&str>, now: Instant) -> Option<usize> {
+    pub(super) fn find_next(&self, same_model: Option<&str>, now: Instant) -> Option<usize> {
         if self.work_is_spent() {
             return None;
         }
@@ -354,7 +355,7 @@ impl Machine {
     }
 
     fn waits_for_park(&self, parked: health::Parked, now: Instant) -> bool {
-        waits_for(&self.model, parked, now) && parked.until < self.facts.deadline
+        waits_for(&self.model, parked, now) && parked.until < self.due()
     }
 
     /// Attempts that reached a model's work, with those that are about to, have reached their number.

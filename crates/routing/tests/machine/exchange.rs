@@ -4,8 +4,8 @@ use crate::harness::{Call, Ended, fault};
 use crate::hedges::First;
 use canon::{FaultClass, Instant, Usage};
 use routing::{
-    AttemptId, Estimate, Event, Machine, Model, ModelSettings, Needs, RescueFailure, RescueMode, Step, Stickiness,
-    TranscriptCursor,
+    AttemptId, Estimate, Event, Machine, Model, ModelSettings, Needs, RescueFailure, RescueMode, Start, Step,
+    Stickiness, TranscriptCursor,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) struct Exchange {
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
+    /// When the caller hangs up if nothing has come.
+    pub(crate) first_byte: Option<Instant>,
     pub(crate) needs: Needs,
     /// The caller's SDK repeats it.
     pub(crate) is_retry: bool,
@@ -41,6 +43,18 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn rescue(&self) -> RescueMode {
         self.model.as_ref().map_or(RescueMode::Error, |model| model.settings.rescue.mode)
+    }
+
+    /// An attempt starts beside another because the caller is about to hang up.
+    pub(crate) fn hurries(&mut self, start: &Start, now: Instant) {
+        let by = self.first_byte.expect("the caller has announced it");
+        let (_, call, _) = self.running[0];
+        let beside = self.calls[call];
+        let alone = by.saturating_since(beside.at).mul_f64(0.6);
+        assert!(now >= beside.at + alone, "an attempt has three fifths of the time to itself");
+        assert!(self.calls.iter().all(|call| call.target != start.target_index), "somebody else is asked");
+        assert!(start.hedge_at.is_none(), "a second attempt has no third");
+        self.second = Some(start.attempt);
     }
 
     /// Takes note of what it is told; says whether that may be the last of it: a whole answer, or a caller who is gone.

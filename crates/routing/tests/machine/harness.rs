@@ -9,8 +9,8 @@ pub(crate) use crate::pool::{Pool, Spec};
 use crate::watch::{Told, Watch};
 use canon::{CallerError, Fault, FaultClass, Instant, Origin, Phase};
 use routing::{
-    Action, AttemptId, CalledOff, Event, ExchangeFacts, Hedging, Machine, Model, Needs, Overtaken, RescueFailure,
-    RescueMode, Start, TranscriptCursor, estimate, plan,
+    Action, AttemptId, CalledOff, Event, ExchangeFacts, FirstByte, Hedging, Machine, Model, Needs, Overtaken,
+    RescueFailure, RescueMode, Start, TranscriptCursor, estimate, plan,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -112,6 +112,8 @@ enum Happening {
     Told(Event),
     Timer,
     Deadline,
+    /// The caller has announced that it hangs up if nothing has come by now.
+    FirstByte,
     HangsUp,
     /// The n-th of the models to come is in force.
     Reloads(usize),
@@ -220,6 +222,7 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         self.exchanges.push(Exchange {
             started: arrives,
             deadline: arrives + deadline,
+            first_byte: None,
             needs,
             is_retry: self.are_retries,
             may_hedge: true,
@@ -240,6 +243,12 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         self.schedule(arrives, exchange, Happening::Arrives);
         self.schedule(arrives + deadline, exchange, Happening::Deadline);
         exchange
+    }
+
+    /// The caller of an exchange hangs up if nothing has come by then.
+    pub(crate) fn announce(&mut self, exchange: usize, by: Instant) {
+        self.exchanges[exchange].first_byte = Some(by);
+        self.schedule(by, exchange, Happening::FirstByte);
     }
 
     pub(crate) fn hang_up(&mut self, exchange: usize, when: Instant) {
@@ -299,12 +308,14 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                     rescue: self.model.settings.rescue.mode,
                 };
                 exchange.model = Some(Arc::clone(&self.model));
-                exchange.machine = Some(Machine::new(Arc::clone(&self.model), plan, facts));
+                let announced = exchange.first_byte.map(|by| FirstByte { by, announced_in: "x-test" });
+                exchange.machine = Some(Machine::new(Arc::clone(&self.model), plan, facts).heard_by(announced));
                 Event::Begin
             }
             Happening::Told(event) => event,
             Happening::Timer => Event::Elapsed,
-            Happening::Deadline => Event::DeadlinePassed,
+            Happening::FirstByte if exchange.committed.is_some() => return,
+            Happening::Deadline | Happening::FirstByte => Event::DeadlinePassed,
             Happening::HangsUp => Event::HungUp,
             Happening::Reloads(_) => return,
         };
@@ -352,7 +363,9 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         let action = exchange.machine.as_mut().unwrap().next(event, now);
         self.watch.after(&model, told, &concerned, Some(&action), now);
         if is_word {
-            assert!(matches!(action, Action::Continue { .. }), "the first has the word: {action:?}");
+            // Where the caller is about to hang up, another takes its place.
+            let is_replaced = matches!(action, Action::Hedge(_)) && exchange.first_byte.is_some();
+            assert!(is_replaced || matches!(action, Action::Continue { .. }), "the first has the word: {action:?}");
             self.watch.met.on(Way::OneOfTwoFails);
         }
         assert!(is_last || !matches!(action, Action::Done), "done without an answer, and the caller waits");
@@ -431,6 +444,11 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
                 assert_eq!(exchange.running.len(), 1, "a hedge runs beside one attempt");
                 assert!(exchange.committed.is_none(), "and nothing after the commit");
                 exchange.hedges += 1;
+                let told = exchange.machine.as_ref().unwrap().attempts();
+                if told[start.attempt.0 as usize].beside == Some("read_timeout") {
+                    exchange.hurries(&start, now);
+                    return self.start(index, &start, now);
+                }
                 let second = Second {
                     model: exchange.model.as_ref().unwrap(),
                     machine: exchange.machine.as_ref().unwrap(),
@@ -510,8 +528,10 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         let exchange = &mut self.exchanges[index];
         let rescues = exchange.rescue() != RescueMode::Error;
         assert!(exchange.committed.is_none() || rescues, "no attempt after the commit but to rescue");
-        assert!(now < exchange.deadline, "no attempt after the deadline");
-        assert!(start.limits.attempt_until <= exchange.deadline);
+        let first_byte = exchange.first_byte.filter(|_| exchange.committed.is_none());
+        let due = first_byte.map_or(exchange.deadline, |by| by.min(exchange.deadline));
+        assert!(now < due, "no attempt after the deadline");
+        assert!(start.limits.attempt_until <= due);
         let before = exchange.calls.iter().filter(|call| call.target == start.target_index).count();
         let call = Call {
             exchange: index,
@@ -530,6 +550,9 @@ impl<F: FnMut(Call) -> Outcome> Sim<F> {
         }
         let first = First { target: call.target, at: now, hedge_at: start.hedge_at, is_probe: start.is_probe };
         if exchange.calls.is_empty() {
+            // Where the caller is about to hang up, the second is due sooner.
+            let late = start.hedge_at.filter(|_| exchange.first_byte.is_none());
+            let first = First { hedge_at: late, ..first };
             self.watch.hedges.first(&model, &exchange.needs, exchange.is_retry, first);
         }
         if exchange.running.is_empty() {

@@ -110,7 +110,11 @@ proptest! {
         pool in any_pool(),
         outcomes in prop::collection::vec(any_outcome(), 1..40),
         requests in prop::collection::vec(
-            (0.0..20.0_f64, 0.05..30.0_f64, any::<bool>(), 0_u64..60_000, prop::option::of(0.0..5.0_f64), any_session()),
+            (
+                (0.0..20.0_f64, 0.05..30.0_f64, prop::option::of(0.02..20.0_f64)),
+                (any::<bool>(), 0_u64..60_000, any_session()),
+                prop::option::of(0.0..5.0_f64),
+            ),
             1..40,
         ),
         seed in any::<u64>(),
@@ -121,16 +125,22 @@ proptest! {
             outcomes[turn % outcomes.len()].clone()
         });
         let mut deadlines = Vec::new();
-        for (arrives, deadline, streamed, estimated_tokens, hangs_up, session) in requests {
+        for ((arrives, deadline, announced), (streamed, estimated_tokens, session), hangs_up) in requests {
             let needs = Needs { streamed, estimated_tokens, session, ..Needs::default() };
             let exchange = sim.request_with(at(arrives), needs, secs(deadline));
-            deadlines.push(at(arrives) + secs(deadline));
+            let deadline = at(arrives) + secs(deadline);
+            let by = announced.map_or(deadline, |announced| (at(arrives) + secs(announced)).min(deadline));
+            deadlines.push((by, deadline));
+            if by < deadline {
+                sim.announce(exchange, by);
+            }
             if let Some(after) = hangs_up {
                 sim.hang_up(exchange, at(arrives + after));
             }
         }
-        for (ended, deadline) in sim.run().iter().zip(deadlines) {
-            prop_assert!(ended.at <= deadline);
+        for (ended, (by, deadline)) in sim.run().iter().zip(deadlines) {
+            let latest = if ended.committed.is_some() { deadline } else { by };
+            prop_assert!(ended.at <= latest);
             if let Some(error) = &ended.error {
                 prop_assert!([400, 404, 429, 502, 503, 504].contains(&error.status), "{}", error.status);
                 prop_assert!(error.status != 503 || error.retry_after.is_some());

@@ -6,6 +6,7 @@ mod beside;
 mod books;
 mod by_size;
 mod exchange;
+mod first_byte;
 mod guards;
 mod harness;
 mod hedges;
