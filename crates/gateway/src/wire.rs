@@ -139,6 +139,16 @@ fn patched(inquiry: &Inquiry, target: &Target, body: Bytes, goes_on: bool, drops
     spliced(target, &patched, drops)
 }
 
+/// What the target's patch says of who serves, written into a question of the gateway's own. The rest of it is about
+/// what is written: text and bounds would make a probe dearer, and not truer.
+pub(crate) fn patched_probe(target: &Target, body: Bytes) -> Result<Bytes, Fault> {
+    let Some(patch) = target.patch.as_ref().and_then(|patch| patch.of_service()) else { return Ok(body) };
+    let scan = scan_of(target, &body)?;
+    let mut drops = Drops::new();
+    let patched = patch.apply(target.provider.dialect, &body, &scan, Origin::default(), &mut drops);
+    spliced(target, &patched, &mut drops)
+}
+
 /// What a patch wrote is shaped by the target's profile, as what a caller writes is.
 fn spliced(target: &Target, patched: &Bytes, drops: &mut Drops) -> Result<Bytes, Fault> {
     let scan = scan_of(target, patched)?;

@@ -177,7 +177,7 @@ impl Ask {
         let encoded = outbound
             .encode_request(&question(target), &target.model, &target.profile, &mut drops)
             .map_err(|cannot| Fault::new(FaultClass::UnsupportedParameter, Origin::Mainstay, cannot.reason))?;
-        let (path, body) = (encoded.path, encoded.body);
+        let (path, body) = (encoded.path, wire::patched_probe(target, encoded.body)?);
         Ok(Call { endpoint, method: Method::POST, path, headers, body, connect: CONNECT })
     }
 

@@ -150,3 +150,42 @@ async fn a_request_does_not_wait_for_a_probe_that_hangs() {
     world.hello().await.served_by("primary");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_has_its_targets_own_keys_and_what_its_patch_says_of_who_serves_and_no_more_of_it() {
+    const WHO: [(DialectName, &str, &str, &str); 3] = [
+        (DialectName::OpenaiChat, "service_tier: flex", "service_tier", "reasoning_effort: low"),
+        (
+            DialectName::AnthropicMessages,
+            "service_tier: standard_only",
+            "service_tier",
+            "thinking: { type: enabled, budget_tokens: 2000 }",
+        ),
+        (
+            DialectName::Gemini,
+            "safetySettings: [{ category: HARM_CATEGORY_HARASSMENT, threshold: BLOCK_NONE }]",
+            "safetySettings",
+            "generationConfig.thinkingConfig: { thinkingBudget: 2000 }",
+        ),
+    ];
+    for (dialect, set, field, thought) in WHO {
+        let targets = format!(
+            "[{{ target: primary/m-1, keys: [sk-own], prompt: {{ append_system: \"Be brief.\" }}, parameters: {{ set: {{ \
+             {set}, temperature: 0.3, {thought} }}, at_least: {{ max_tokens: 5000 }} }} }}]"
+        );
+        let top = "health: { probe: { every: 10s, idle: 10s } }";
+        let world = Plan { targets: targets.leak(), ..Plan::of(dialect) }.top(top).build();
+        let _tending = tend(&world.gateway);
+        pass(60).await;
+        let report = &world.gateway.probes()[0];
+        assert!(report.made > 0 && report.failed == 0, "{dialect}: {report:?}");
+        let sent = world.spy.sent().pop().unwrap();
+        let keys = ["authorization", "x-api-key", "x-goog-api-key"];
+        let key = keys.iter().find_map(|name| sent.headers.get(*name)).unwrap().to_str().unwrap();
+        assert!(key.ends_with("sk-own"), "{dialect}: {key}");
+        let text = String::from_utf8_lossy(&sent.body).into_owned();
+        assert!(text.contains(field), "{dialect}: {text}");
+        let unwanted = ["temperature", "reasoning", "thinking", "Be brief.", "5000"];
+        assert!(unwanted.iter().all(|part| !text.contains(part)), "{dialect}: {text}");
+    }
+}

@@ -64,6 +64,12 @@ impl Patch {
         edits.apply(body)
     }
 
+    /// The part of it that may decide whether a request is served at all, whatever is asked; `None` = there is none.
+    pub fn of_service(&self) -> Option<Self> {
+        let parameters = self.parameters.iter().filter(|parameter| parameter.is_of_service()).cloned().collect();
+        Self::new(PromptPatch::default(), parameters)
+    }
+
     /// Tokens it adds to a prompt, an estimate.
     pub fn tokens(&self) -> u64 {
         self.tokens

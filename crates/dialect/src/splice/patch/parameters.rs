@@ -108,8 +108,13 @@ pub struct Parameter {
     /// It stands in Gemini's `generationConfig`.
     nested: bool,
     caps_output: bool,
+    /// It is the dialect's own, and says nothing of how much is written.
+    of_service: bool,
     bounds: Bounds,
 }
+
+/// Fields whose names hold one of these say how much is thought, which a question for one token has no room for.
+const OF_THOUGHT: [&str; 2] = ["think", "reason"];
 
 impl Parameter {
     /// A parameter by the name the configuration gives it: one of those every dialect has (`max_tokens`, `temperature`,
@@ -151,7 +156,9 @@ impl Parameter {
         keys.extend(renamed);
         let nested = nested || (known.is_some() && dialect == DialectName::Gemini);
         bounds.check()?;
-        Ok(Self { name: name.to_owned(), keys, nested, caps_output, bounds })
+        let of_thought = OF_THOUGHT.iter().any(|part| own.to_ascii_lowercase().contains(part));
+        let of_service = known.is_none() && !of_thought;
+        Ok(Self { name: name.to_owned(), keys, nested, caps_output, of_service, bounds })
     }
 
     /// As the configuration names it.
@@ -170,6 +177,12 @@ impl Parameter {
 
     pub(super) fn caps_output(&self) -> bool {
         self.caps_output
+    }
+
+    /// Whether it may decide who serves, and on which terms, rather than what is written: `service_tier`, or a list of
+    /// hosts that a provider may pass a request to.
+    pub(super) fn is_of_service(&self) -> bool {
+        self.of_service
     }
 
     pub(super) fn apply(&self, object: &mut Object<'_>, states_cap: bool, drops: &mut Drops) {
