@@ -67,6 +67,16 @@ named!(way(Way), WAYS {
     Way::Echo => "an event that comes again",
 });
 
+/// What a caller may be told instead of an answer, and nothing else.
+const ERRORS: &[(u16, &str)] = &[
+    (400, "error 400"),
+    (404, "error 404"),
+    (429, "error 429"),
+    (502, "error 502"),
+    (503, "error 503"),
+    (504, "error 504"),
+];
+
 /// What is easily lost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Way {
@@ -93,7 +103,8 @@ impl Default for Met {
     fn default() -> Self {
         let classes = FaultClass::ALL.iter().map(|class| class.as_str());
         let names = [EVENTS, ACTIONS, RESCUES, WAYS].into_iter().flatten().copied();
-        Self(names.chain(classes).map(|name| (name, 0)).collect())
+        let errors = ERRORS.iter().map(|(_, name)| *name);
+        Self(names.chain(classes).chain(errors).map(|name| (name, 0)).collect())
     }
 }
 
@@ -104,6 +115,12 @@ impl Met {
 
     pub(crate) fn on(&mut self, it: Way) {
         self.add(way(&it));
+    }
+
+    /// A caller is told so.
+    pub(crate) fn error(&mut self, status: u16) {
+        let known = ERRORS.iter().find(|(known, _)| *known == status);
+        self.add(known.unwrap_or_else(|| panic!("a status of its own: {status}")).1);
     }
 
     pub(crate) fn plus(mut self, other: &Self) -> Self {
