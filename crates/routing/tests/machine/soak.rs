@@ -1,21 +1,29 @@
 //! Events by the million against the attempt machine and health, drawn from a seed: the same seed decides the same.
 //!
-//! Each round is a pool of its own with its own guards, prices, sessions and strategy, and ten minutes of weather:
-//! targets that are well, slow, limited, hung, cutting streams or failing in every class, in turn and at random.
-//! Callers come in waves, hang up, repeat themselves, and have deadlines from a blink to a minute; the configuration is
-//! reloaded under them, the process is suspended and comes back late, timers come that nobody asked for, and wall
-//! clocks step. What must hold (design, section 7; the harness and `watch.rs` assert it on every action):
+//! Each round is a pool of its own with its own guards, prices, sessions, hedges and strategy, and ten minutes of
+//! weather: targets that are well, slow, limited, hung, cutting streams or failing in every class, in turn and at random.
+//! Callers come in waves, hang up, repeat themselves, and have deadlines from a blink to a minute; answers are paid for;
+//! the configuration is reloaded under them, the process is suspended and comes back late, timers come that nobody asked
+//! for, news comes twice, and wall clocks step. What must hold (design, section 7; the harness, `watch.rs`, `hedges.rs`
+//! and `books.rs` assert it on every event):
 //!
-//! - One attempt is in flight, unless a hedge runs beside it.
+//! - One attempt is in flight, unless a hedge or the second of a race runs beside it; when, where and at whose expense that
+//!   may be is in `hedges.rs`.
+//! - The first to answer serves, whoever else runs is called off at that moment, and what the caller has is the winner's.
 //! - After the commit there is none but a rescue, and one commit an exchange.
 //! - Attempts keep to the table of faults: at most three reach a model's work, and nobody is asked twice for a fault that
 //!   excludes it.
-//! - Nothing is started after the deadline, no limit reaches beyond it, and every exchange ends by it.
+//! - Nothing is started after the deadline, no limit reaches beyond it, and every exchange ends by it, once: with a whole
+//!   answer, an honest end, an error, or because its caller is gone. What is told of it afterwards changes nothing.
 //! - A limited credential is not called before its hint.
-//! - A caller's fault changes no target's standing.
+//! - A caller's fault changes no target's standing, and what one attempt comes to moves no other target's breaker.
 //! - Soft signals open nobody; a ramp falls by a trip alone; the retry budget is never overdrawn.
-//! - Every permit is released exactly once, and what is over stays over.
+//! - After each event health counts the calls in flight that there are, no more and no fewer, and at the end nothing is
+//!   held of any limit or account; no target has cost more than it may.
 //! - Every error lists all attempts, and has a status the gateway knows, with `retry-after` where it says to come again.
+//!
+//! Every variant of event, decision, rescue, class of fault and error is met, and what is easily lost beside them, or the
+//! run has failed (`met.rs`).
 //!
 //! `MAINSTAY_SOAK_EVENTS` says how many events; by default few enough for every run. `MAINSTAY_SOAK_SEED` is the first
 //! round's seed, which a failure names.
