@@ -1,9 +1,10 @@
 //! What deciding costs a request: `cargo run --release -p gateway --example decision_cost`. By strategy, over 30 targets
 //! whose prices and speeds are known, with and without known limits: nanoseconds of a plan, and of all from plan to
-//! settle, for an exchange that its first target answers. Exits with 1 where that is above the bar.
+//! settle, for an exchange that its first target answers; while nothing else is in flight, and while a call of each
+//! target waits for its first token. Exits with 1 where that is above the bar.
 //!
-//! `decision_cost STRATEGY known|unknown EXCHANGES` makes so many exchanges instead, for an instruction counter:
-//! `bench/deciding.sh`.
+//! `decision_cost STRATEGY unknown|known|busy EXCHANGES` makes so many exchanges instead, for an instruction counter
+//! (`bench/deciding.sh`); `busy` is with known limits and a call of each target that waits.
 
 #![expect(clippy::print_stdout, reason = "an example that prints what it measured")]
 #![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures real time")]
@@ -76,19 +77,22 @@ fn needs() -> Needs {
     Needs { estimated_tokens: 1_000, streamed: true, ..Needs::default() }
 }
 
-/// From the plan to a whole answer of whoever is first, and its accounts.
-fn serve(model: &Arc<Model>, needs: Needs, first: Duration, now: Instant, rng: &mut fastrand::Rng) {
-    let plan = plan(model, &needs, now, rng);
-    let facts = ExchangeFacts {
-        started: now,
-        deadline: now + Duration::from_secs(60),
+fn facts(needs: Needs, started: Instant) -> ExchangeFacts {
+    ExchangeFacts {
+        started,
+        deadline: started + Duration::from_secs(60),
         needs,
         is_callers_retry: false,
         may_hedge: true,
         seed: 1,
         rescue: RescueMode::Error,
-    };
-    let mut machine = Machine::new(Arc::clone(model), plan, facts);
+    }
+}
+
+/// From the plan to a whole answer of whoever is first, and its accounts.
+fn serve(model: &Arc<Model>, needs: Needs, first: Duration, now: Instant, rng: &mut fastrand::Rng) {
+    let plan = plan(model, &needs, now, rng);
+    let mut machine = Machine::new(Arc::clone(model), plan, facts(needs, now));
     if let Action::Try(start) = machine.next(Event::Begin, now) {
         let attempt = start.attempt;
         black_box(machine.next(Event::FirstContent { attempt }, now + first));
@@ -98,18 +102,34 @@ fn serve(model: &Arc<Model>, needs: Needs, first: Duration, now: Instant, rng: &
     }
 }
 
+/// A call of each target that waits for its first token.
+fn waiting(config: &Snapshot, model: &Model) -> Result<Vec<Machine>, Box<dyn Error>> {
+    let (now, rng) = (support::now(0) - Duration::from_millis(300), &mut fastrand::Rng::with_seed(1));
+    let begun = model.targets.iter().map(|target| {
+        let alone = support::model(config, &target.id)?;
+        let mut machine = Machine::new(Arc::clone(&alone), plan(&alone, &needs(), now, rng), facts(needs(), now));
+        black_box(machine.next(Event::Begin, now));
+        Ok(machine)
+    });
+    begun.collect()
+}
+
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let first = Duration::from_millis(800);
-    if let [strategy, limits, exchanges] = &*arguments {
+    if let [strategy, how, exchanges] = &*arguments {
         let strategy = if strategy == "auto" { AUTO } else { strategy };
         let (config, rng) = (support::load(&yaml(strategy)?)?, &mut fastrand::Rng::with_seed(1));
-        let model = warm(&config, limits == "known")?;
+        let model = warm(&config, how != "unknown")?;
+        let _waiting = if how == "busy" { waiting(&config, &model)? } else { Vec::new() };
         (0..exchanges.parse()?).for_each(|round| serve(&model, needs(), first, support::now(round), rng));
         return Ok(ExitCode::SUCCESS);
     }
     let mut is_met = true;
-    println!("{TARGETS} targets, nanoseconds: a plan, from plan to settle; the same where all limits are known");
+    println!(
+        "{TARGETS} targets, nanoseconds: a plan, from plan to settle, the latter while a call of each target waits; and the \
+         three where all limits are known"
+    );
     for strategy in STRATEGIES {
         print!("{:10}", strategy.lines().next().unwrap_or_default());
         for limits in [false, true] {
@@ -119,8 +139,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 black_box(plan(&model, &needs(), now, rng));
             });
             let served = nanos(|now| serve(&model, needs(), first, now, rng));
-            is_met &= served <= BAR;
-            print!("{planned:8.0} {served:8.0}");
+            let waiting = waiting(&config, &model)?;
+            let busy = nanos(|now| serve(&model, needs(), first, now, rng));
+            drop(waiting);
+            is_met &= served <= BAR && busy <= BAR;
+            print!("{planned:8.0} {served:8.0} {busy:8.0}");
         }
         println!();
     }

@@ -159,6 +159,14 @@ impl Baseline {
         }
     }
 
+    /// The least age (µs) at which a call is not in time any more; `None` = at none, as nothing is known.
+    pub(crate) fn late_from(&self) -> Option<u64> {
+        let median = self.median.load(Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few times what a u32 holds")]
+        let late = (f64::from(median) * self.yardstick.usual).ceil() as u64;
+        (median > 0).then(|| late.max(u64::try_from(self.yardstick.floor.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// What 95 % are quicker than; `None` until there are enough samples.
     pub(crate) fn late(&self) -> Option<Duration> {
         let late = self.late.load(Ordering::Relaxed);

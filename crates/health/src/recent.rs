@@ -5,7 +5,7 @@
 
 use crate::size::PromptSize;
 use canon::Instant;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// As many are watched. While the oldest of them waits a new call goes unwatched: those watched are a fair sample.
@@ -27,6 +27,10 @@ pub(crate) struct Recent {
     slots: [Slot; CALLS],
     next: AtomicUsize,
     waiting: AtomicUsize,
+    /// Counts what changes here and what it is judged by.
+    changes: AtomicU16,
+    /// Until when (µs) those that wait are in time, and the change that was said at: [`Self::is_quiet`].
+    quiet: AtomicU64,
     /// What began before counts no more, by size.
     since: [AtomicU64; PromptSize::CLASSES],
 }
@@ -50,6 +54,8 @@ impl Recent {
             slots: std::array::from_fn(|_| Slot { word: AtomicU64::new(0), said: AtomicU32::new(0) }),
             next: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            changes: AtomicU16::new(0),
+            quiet: AtomicU64::new(0),
             since: [const { AtomicU64::new(0) }; PromptSize::CLASSES],
         }
     }
@@ -62,6 +68,17 @@ impl Recent {
         is_straggler: impl Fn(PromptSize, Duration) -> bool,
     ) -> Option<Place> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = self.take_place(size, now, is_straggler);
+        self.changed();
+        place
+    }
+
+    fn take_place(
+        &self,
+        size: PromptSize,
+        now: Instant,
+        is_straggler: impl Fn(PromptSize, Duration) -> bool,
+    ) -> Option<Place> {
         let began = micros(now);
         let fresh = began << (PromptSize::BITS + 1) | WAITS | size.index() as u64;
         let mut place = self.next.load(Ordering::Relaxed) % CALLS;
@@ -90,14 +107,46 @@ impl Recent {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Something changed that the calls are judged by.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Which change was the latest.
+    pub(crate) fn change(&self) -> u16 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// After this change nothing was wrong, and nothing will be until then (µs) but by another change.
+    pub(crate) fn all_is_quiet(&self, change: u16, until: u64) {
+        let until = until.min(u64::MAX >> u16::BITS);
+        self.quiet.store(until << u16::BITS | u64::from(change), Ordering::Relaxed);
+    }
+
+    /// Nothing waits, or nothing can have become wrong since the calls were looked at.
+    #[inline]
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        if self.waiting() == 0 {
+            return true;
+        }
+        let quiet = self.quiet.load(Ordering::Relaxed);
+        quiet & u64::from(u16::MAX) == u64::from(self.change()) && micros(now) < quiet >> u16::BITS
+    }
+
     /// A call that went unwatched is over.
     pub(crate) fn leave_unwatched(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.changed();
     }
 
     /// The call is over, and said this; `None` = nothing.
     pub(crate) fn leave(&self, place: Place, said: Option<f64>) {
-        self.leave_unwatched();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.say(place, said);
+        self.changed();
+    }
+
+    fn say(&self, place: Place, said: Option<f64>) {
         let Some(slot) = self.slots.get(place.0) else { return };
         match said {
             Some(said) => {
@@ -112,6 +161,7 @@ impl Recent {
     /// Calls that began before `now` are not to be counted any more.
     pub(crate) fn begin_anew(&self, now: Instant) {
         self.since.iter().for_each(|since| since.store(micros(now), Ordering::Relaxed));
+        self.changed();
     }
 
     /// The same for calls of one size.
@@ -119,6 +169,7 @@ impl Recent {
         if let Some(since) = self.since.get(size.index()) {
             since.store(micros(now), Ordering::Relaxed);
         }
+        self.changed();
     }
 
     /// Start (an ordering), size and state of each, in no order.
@@ -162,6 +213,7 @@ impl Recent {
     }
 }
 
+#[inline]
 fn micros(at: Instant) -> u64 {
     u64::try_from(at.since_origin().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
 }

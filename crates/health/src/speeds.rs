@@ -89,14 +89,16 @@ impl Speeds {
         self.first_tokens.get(size.index())
     }
 
-    /// Nothing waits for its first token.
+    /// No verdict can follow from the calls that wait: none does, or all of them are in time.
     #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.recent.waiting() == 0
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        self.recent.is_quiet(now)
     }
 
     /// The verdict of the latest calls, those that wait included.
     pub(crate) fn slowness(&self, now: Instant) -> Option<Slow> {
+        let change = self.recent.change();
+        let (mut in_time_until, mut are_in_time) = (u64::MAX, true);
         let (mut outlived, mut most) = (0, 0.0);
         let (mut oldest, mut well) = (u64::MAX, 0);
         let mut smallest: Option<PromptSize> = None;
@@ -104,9 +106,16 @@ impl Speeds {
             smallest = Some(smallest.filter(|known| known.index() <= size.index()).unwrap_or(size));
             match seen {
                 Seen::Waits { age } => match self.lateness(size, age) {
-                    Lateness::InTime => {}
-                    Lateness::Late => most += ONE_VOICE,
+                    Lateness::InTime => {
+                        let from = self.first_token(size).and_then(Baseline::late_from);
+                        in_time_until = in_time_until.min(from.map_or(u64::MAX, |from| began.saturating_add(from)));
+                    }
+                    Lateness::Late => {
+                        are_in_time = false;
+                        most += ONE_VOICE;
+                    }
                     Lateness::Outlived => {
+                        are_in_time = false;
                         outlived += 1;
                         oldest = oldest.min(began);
                         most += ONE_VOICE;
@@ -122,6 +131,9 @@ impl Speeds {
         }
         // Logarithms only when they could make a verdict.
         if most < SURE {
+            if are_in_time {
+                self.recent.all_is_quiet(change, in_time_until);
+            }
             return None;
         }
         let said = |size, age| {
@@ -181,7 +193,10 @@ impl Speeds {
             match self.slowness(now) {
                 Some(slow) if slow.size.is_some() => return Some(slow),
                 Some(slow) => self.lose_rank(slow.slowness, judgement, now),
-                None => baseline.record(took, now),
+                None => {
+                    baseline.record(took, now);
+                    self.recent.changed();
+                }
             }
         } else if let Some(usual) = usual {
             self.judge(usual.is_back(took), false, judgement, now);
@@ -204,6 +219,7 @@ impl Speeds {
     pub(crate) fn took_longer_than(&self, age: Duration, watched: Watched, now: Instant) {
         if let Some(baseline) = self.first_token(watched.size) {
             baseline.record_longer_than(age, now);
+            self.recent.changed();
         }
     }
 
@@ -239,5 +255,48 @@ impl Speeds {
     fn begin_anew(&self, from: Instant, judgement: &mut Judgement) {
         judgement.pace = 0.0;
         self.recent.begin_anew(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop, prop_assert, proptest};
+
+    fn at(seconds: f64) -> Instant {
+        Instant::from_origin(Duration::from_secs_f64(seconds))
+    }
+
+    proptest! {
+        #[test]
+        fn while_all_is_quiet_no_verdict_would_be_found(
+            steps in prop::collection::vec((0_u8..4, 0.0..2.0_f64, 0_usize..4), 1..120),
+            known in 0..200_u32,
+        ) {
+            let (speeds, mut judgement) = (Speeds::new(), Judgement::new());
+            let mut now = 10.0;
+            for _ in 0..known {
+                now += 0.1;
+                let watched = speeds.watch(500, at(now - 0.5));
+                speeds.first_token_took(Duration::from_millis(500), watched, (&mut judgement, None), at(now));
+            }
+            let mut waiting = Vec::new();
+            for (what, later, which) in steps {
+                now += later;
+                match what {
+                    0 => waiting.push((speeds.watch(500, at(now)), now)),
+                    1 if !waiting.is_empty() => {
+                        let (watched, began) = waiting.remove(which % waiting.len());
+                        let took = Duration::from_secs_f64(now - began);
+                        speeds.first_token_took(took, watched, (&mut judgement, None), at(now));
+                    }
+                    2 if !waiting.is_empty() => speeds.unwatch(waiting.remove(which % waiting.len()).0),
+                    _ => {}
+                }
+                let quiet = speeds.is_quiet(at(now));
+                let verdict = speeds.slowness(at(now));
+                prop_assert!(!quiet || waiting.is_empty() || verdict.is_none(), "{verdict:?} at {now}");
+            }
+        }
     }
 }

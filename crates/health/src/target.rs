@@ -122,14 +122,14 @@ impl TargetHealth {
     #[inline]
     fn standing_of(&self, prompt_tokens: Option<u64>, now: Instant) -> Standing {
         // What has ended was judged when it did; only what waits grows older.
-        if self.speeds.is_idle() && self.is_well.load(Ordering::Acquire) {
+        if self.speeds.is_quiet(now) && self.is_well.load(Ordering::Acquire) {
             return Standing::WELL;
         }
         self.looked_at(prompt_tokens, now)
     }
 
     fn looked_at(&self, prompt_tokens: Option<u64>, now: Instant) -> Standing {
-        let slowness = if self.speeds.is_idle() { None } else { self.speeds.slowness(now) };
+        let slowness = if self.speeds.is_quiet(now) { None } else { self.speeds.slowness(now) };
         if slowness.is_none() && self.is_well.load(Ordering::Acquire) {
             return Standing::WELL;
         }

@@ -29,6 +29,8 @@ pub(crate) const PACED: u64 = 8;
 const SIZES: [u64; 4] = [1_000, 8_000, 32_000, 128_000];
 /// Sizes of prompts whose answers are streamed, then of those whose answers come whole.
 const CLASSES: usize = 2 * (SIZES.len() + 1);
+/// The shortest time that is told from a shorter one.
+const LEAST_MICROS: u64 = 1_000;
 /// Bits of a class beside the start of a call.
 const CLASS_BITS: u32 = 4;
 
@@ -110,6 +112,11 @@ impl Class {
         Self(u8::try_from(index).unwrap_or(0))
     }
 
+    /// Of a call that waits.
+    fn of_word(word: u64) -> Self {
+        Self(u8::try_from(word & ((1 << CLASS_BITS) - 1)).unwrap_or(0))
+    }
+
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -146,9 +153,21 @@ impl Speed {
     /// Seconds to the first token of a request of this class, or to the whole answer where it is not streamed; `None` =
     /// nobody knows.
     pub(crate) fn answer_in(&self, class: Class, now: Instant) -> Option<f64> {
-        let is_idle = self.waiting.iter().all(|slot| slot.load(Ordering::Relaxed) == 0);
-        let relative = if is_idle { self.answer.number() } else { self.relative(now).map(f64::exp) };
+        let known = self.answer.number();
+        let relative = if self.is_late(known, now) { self.relative(now).map(f64::exp) } else { known };
         relative.map(|relative| relative * self.usual.seconds(class).unwrap_or(1.0))
+    }
+
+    /// Whether a call has waited for longer than its answer was expected to take: the others' ages say nothing.
+    fn is_late(&self, known: Option<f64>, now: Instant) -> bool {
+        self.waiting.iter().any(|slot| {
+            let word = slot.load(Ordering::Relaxed);
+            if word == 0 {
+                return false;
+            }
+            let age = micros(now).saturating_sub(word >> CLASS_BITS).max(LEAST_MICROS) as f64 / 1e6;
+            self.usual.seconds(Class::of_word(word)).is_some_and(|usual| age > usual * known.unwrap_or(1.0))
+        })
     }
 
     /// Seconds a token of output; `None` = nobody knows.
@@ -170,7 +189,7 @@ impl Speed {
                 return None;
             }
             let age = Duration::from_micros(micros(now).saturating_sub(word >> CLASS_BITS));
-            let usual = self.usual.of(Class(u8::try_from(word & ((1 << CLASS_BITS) - 1)).unwrap_or(0)))?;
+            let usual = self.usual.of(Class::of_word(word))?;
             Some(logarithm(age) - usual)
         });
         ages.fold(self.answer.logarithm(), |known, age| match known {
@@ -291,7 +310,7 @@ impl Drop for Watch {
 }
 
 fn logarithm(duration: Duration) -> f64 {
-    duration.max(Duration::from_millis(1)).as_secs_f64().ln()
+    duration.max(Duration::from_micros(LEAST_MICROS)).as_secs_f64().ln()
 }
 
 pub(crate) fn micros(at: Instant) -> u64 {
