@@ -159,6 +159,7 @@ impl Catalog {
             limits: of_dialect.limits.into_iter().chain(row.limits.unwrap_or_default()).collect(),
             models_path: row.models_path.or(of_dialect.models_path),
             status_page: row.status_page,
+            cancel_stops_billing: row.cancel_stops_billing.unwrap_or(false),
             profile,
             error_map: Arc::new(ErrorMap::new(rules.into_iter().flatten())),
             refusals: self.common.refusals.with(row.refusals.unwrap_or_default()),
@@ -188,6 +189,7 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
             base_url: shipped.base_url,
             key_env: shipped.key_env,
             status_page: shipped.status_page,
+            cancel_stops_billing: shipped.cancel_stops_billing,
             ..RawProvider::default()
         }
     };
@@ -204,6 +206,7 @@ fn merge(shipped: RawProvider, over: RawProvider) -> RawProvider {
         limits: appended(kept.limits, over.limits),
         models_path: over.models_path.or(kept.models_path),
         status_page: over.status_page.or(kept.status_page),
+        cancel_stops_billing: over.cancel_stops_billing.or(kept.cancel_stops_billing),
         quirks: match (kept.quirks, over.quirks) {
             (Some(under), Some(over)) => Some(under.overlaid_with(&over)),
             (under, over) => over.or(under),

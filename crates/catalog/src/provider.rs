@@ -52,6 +52,9 @@ pub struct Provider {
     pub models_path: Option<String>,
     /// Where it reports its incidents; `None` = nobody knows.
     pub status_page: Option<StatusPage>,
+    /// A streamed call that is cancelled is billed for its prompt and for what was written by then, not for the whole
+    /// answer.
+    pub cancel_stops_billing: bool,
     /// Deviations that hold for every model.
     pub profile: Profile,
     /// What its errors mean: its own rules, then its dialect's, then what the status alone says.

@@ -44,6 +44,9 @@ pub struct RawProvider {
     pub models_path: Option<String>,
     /// Where the provider reports its incidents; read only where the configuration has `status_pages`.
     pub status_page: Option<StatusPage>,
+    /// A streamed call that is cancelled is billed for its prompt and for what was written by then. Left out: the whole
+    /// answer may be billed.
+    pub cancel_stops_billing: Option<bool>,
     /// Deviations from the dialect that hold for every model.
     pub quirks: Option<Quirks>,
     /// The shipped provider whose error rules a new provider shares; its dialect's alone by default.

@@ -226,6 +226,9 @@ fn a_row_overrides_fields_of_a_shipped_one_and_keeps_the_rest() {
     .unwrap();
     assert_eq!(provider.base_url, "http://127.0.0.1:9/v1");
     assert_eq!(provider.key_env, ["DEEPSEEK_API_KEY"]);
+    assert!(provider.cancel_stops_billing);
+    assert!(!over("deepseek", "{ cancel_stops_billing: false }").unwrap().cancel_stops_billing);
+    assert!(!shipped("groq").cancel_stops_billing, "nobody says so");
     let model = provider.model("deepseek-v4-pro");
     assert_eq!(model.facts.context_window, Some(1_000_000));
     let prices = model.facts.prices.unwrap();

@@ -33,6 +33,8 @@ pub(crate) enum Figure {
     Added(Quantile),
     /// From the arrival to the first content.
     FirstContent(Quantile),
+    /// The same, as a share of what it is for the requests of another load.
+    FirstContentBeside(Quantile, usize),
     /// From the arrival to the error.
     ErrorTime(Quantile),
     /// Requests that waited longer than this for their first content or their error.
@@ -61,6 +63,8 @@ pub(crate) enum Figure {
     Early(usize),
     /// Attempts started beside another.
     Hedges,
+    /// What calls cost that brought no whole answer, as a share of what those cost that did.
+    ExtraCost,
     /// Attempts that went on with a broken stream.
     Rescues,
     /// What the prompts of a conversation cost, beside perfect caching.
@@ -133,9 +137,15 @@ impl Unit {
     }
 }
 
+/// How what a bar names is found: targets by their ids, loads by their names.
+pub(crate) struct Names<'n> {
+    pub(crate) site: &'n dyn Fn(&str) -> Option<usize>,
+    pub(crate) load: &'n dyn Fn(&str) -> Option<usize>,
+}
+
 impl Bar {
-    /// Reads a bar. `site` finds a target by its id; the error says what was expected.
-    pub(crate) fn parse(text: &str, site: &dyn Fn(&str) -> Option<usize>) -> Result<Self, String> {
+    /// Reads a bar. The error says what was expected.
+    pub(crate) fn parse(text: &str, names: &Names<'_>) -> Result<Self, String> {
         let (left, operator, right) = split(text)?;
         let (name, arguments) = match left.split_once('(') {
             Some((name, rest)) => {
@@ -144,7 +154,7 @@ impl Bar {
             }
             None => (left.trim(), Vec::new()),
         };
-        let figure = figure(name, &arguments, site)?;
+        let figure = figure(name, &arguments, names)?;
         let values: Vec<&str> = match operator {
             Operator::In => right.split_once("..").map(|(a, b)| vec![a, b]).ok_or("expected `in LEAST..MOST`")?,
             Operator::AtMost | Operator::AtLeast | Operator::Exactly => vec![right],
@@ -216,9 +226,12 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
         | Figure::Hedges
         | Figure::Rescues
         | Figure::Moves(_) => (Unit::Count, "a number"),
-        Figure::Share(_) | Figure::Served(_) | Figure::ErrorsAfterSuccess(_) | Figure::RampShare(..) => {
-            (Unit::Percent, "a share such as 5%")
-        }
+        Figure::Share(_)
+        | Figure::Served(_)
+        | Figure::ErrorsAfterSuccess(_)
+        | Figure::RampShare(..)
+        | Figure::FirstContentBeside(..)
+        | Figure::ExtraCost => (Unit::Percent, "a share such as 5%"),
         Figure::Amplification | Figure::Goodput | Figure::RestGrowth(_) | Figure::InputCost(_) => {
             (Unit::Times, "a number")
         }
@@ -234,8 +247,9 @@ fn unit_of(figure: &Figure, written: Unit, name: &str) -> Result<Unit, String> {
     if fits { Ok(unit) } else { Err(format!("`{name}` is compared with {expected}")) }
 }
 
-fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) -> Result<Figure, String> {
-    let target = |id: &str| site(id).ok_or_else(|| format!("there is no target `{id}`"));
+fn figure(name: &str, arguments: &[&str], names: &Names<'_>) -> Result<Figure, String> {
+    let target = |id: &str| (names.site)(id).ok_or_else(|| format!("there is no target `{id}`"));
+    let load = |name: &str| (names.load)(name).ok_or_else(|| format!("no load is called `{name}`"));
     let time =
         |text: &str| Span::parse(text).map(|span| span.0).ok_or_else(|| format!("`{text}` is no time such as 12s"));
     let share = |text: &str| parse_share(text).ok_or_else(|| format!("`{text}` is no share such as 5%"));
@@ -253,6 +267,7 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
         ("amplification", []) => Figure::Amplification,
         ("added", [q]) => Figure::Added(quantile(q)?),
         ("first_content", [q]) => Figure::FirstContent(quantile(q)?),
+        ("first_content", [q, of]) => Figure::FirstContentBeside(quantile(q)?, load(of)?),
         ("error_time", [q]) => Figure::ErrorTime(quantile(q)?),
         ("waited_over", [limit]) => Figure::WaitedOver(time(limit)?),
         ("errors_after_success", [within]) => Figure::ErrorsAfterSuccess(time(within)?),
@@ -268,6 +283,7 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
         ("rest_growth", [id]) => Figure::RestGrowth(target(id)?),
         ("early", [id]) => Figure::Early(target(id)?),
         ("hedges", []) => Figure::Hedges,
+        ("extra_cost", []) => Figure::ExtraCost,
         ("rescues", []) => Figure::Rescues,
         ("input_cost", [q]) => Figure::InputCost(quantile(q)?),
         ("moves", [q]) => Figure::Moves(quantile(q)?),
@@ -278,10 +294,10 @@ fn figure(name: &str, arguments: &[&str], site: &dyn Fn(&str) -> Option<usize>) 
 /// As errors and the documentation list them.
 const FIGURES: &str = "requests, client_errors, goodput, broken_streams, attempts, attempts(TARGET), faults(CLASS), \
     faults(TARGET, CLASS), share(TARGET), served(TARGET), amplification, added(QUANTILE), first_content(QUANTILE), \
-    error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), \
+    first_content(QUANTILE, LOAD), error_time(QUANTILE), waited_over(TIME), requests_until_share(TARGET, SHARE), \
     requests_until_left(TARGET, SHARE), time_to_share(TARGET, SHARE), first_attempt, first_attempt(TARGET), \
     first_success, errors_after_success(TIME), trips(TARGET), closed_after(TARGET), ramp_share(TARGET, TIME), \
-    rest_growth(TARGET), early(TARGET), hedges, rescues, input_cost(QUANTILE) or moves(QUANTILE)";
+    rest_growth(TARGET), early(TARGET), hedges, extra_cost, rescues, input_cost(QUANTILE) or moves(QUANTILE)";
 
 fn quantile(text: &str) -> Result<Quantile, String> {
     let percent = match text {
@@ -306,7 +322,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Bar, String> {
-        Bar::parse(text, &|id| (id == "a/m").then_some(0))
+        let names = Names { site: &|id| (id == "a/m").then_some(0), load: &|name| (name == "plain").then_some(1) };
+        Bar::parse(text, &names)
     }
 
     #[test]
@@ -320,6 +337,8 @@ mod tests {
         let bar = parse("requests_until_share(a/m, 5%) <= 100").unwrap();
         assert_eq!(bar.figure, Figure::RequestsUntilShare(0, 0.05));
         assert_eq!(parse("added(p50) <= 50ms").unwrap().figure, Figure::Added(Quantile(0.5)));
+        let beside = parse("first_content(p99, plain) <= 50%").unwrap();
+        assert_eq!((beside.figure, beside.unit), (Figure::FirstContentBeside(Quantile(0.99), 1), Unit::Percent));
         assert_eq!(parse("client_errors = 0").unwrap().unit, Unit::Count);
         assert_eq!(parse("faults(a/m, rate_limited) <= 1%").unwrap().unit, Unit::Percent);
         assert_eq!(parse("goodput >= 12.5").unwrap().compare, Compare::AtLeast(12.5));
@@ -338,6 +357,7 @@ mod tests {
             ("client_errors", "is no bar"),
             ("closed_after(a/m) in 60s..90%", "one unit"),
             ("faults(a/m, sad) <= 1", "no fault class"),
+            ("first_content(p99, nobody) <= 50%", "no load is called"),
         ] {
             let said = parse(text).unwrap_err();
             assert!(said.contains(reason), "{text}: {said}");

@@ -7,6 +7,7 @@ use crate::record::{Call, CallKind, Outcome};
 use crate::run::{Happening, Incoming, Simulation, hint_of};
 use crate::world::{Ask, Reply, Speech};
 use canon::{Fault, FaultClass, Instant, LimitReading, Origin, Phase, Usage};
+use catalog::Usd;
 use routing::{Action, AttemptId, Event, Machine, Overtaken, RescueFailure, RescueMode, Start};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) enum News {
 struct Running {
     attempt: AttemptId,
     call: usize,
+    replica: usize,
+    ask: Ask,
     site: usize,
     credential: usize,
     speech: Option<Speech>,
@@ -176,12 +179,30 @@ impl Simulation<'_> {
             News::Fault(fault, _) => Some(fault.class),
             News::Content | News::Complete => None,
         };
+        let billed = self.bill(running, *news == News::Complete, now);
         if let Some(call) = self.record.calls.get_mut(running.call) {
-            call.fault = class;
+            (call.fault, call.billed) = (class, billed);
         }
         let word = class.map_or("whole", FaultClass::as_str);
         self.record.hash.add_at(now, &[running.call as u64]);
         self.record.hash.add_bytes(word.as_bytes());
+    }
+
+    /// What the provider bills for a call that is over: nothing where it wrote nothing and never would,
+    /// the whole answer where it came, or where the provider goes on without its caller.
+    fn bill(&self, running: &Running, is_whole: bool, now: Instant) -> Option<Usd> {
+        let Some(speech) = running.speech else { return Some(Usd::ZERO) };
+        let target = self.target(running.replica, running.site)?;
+        let started = self.record.calls.get(running.call)?.at;
+        let is_stopped = !is_whole && target.provider.cancel_stops_billing;
+        let last = speech.breaks.map_or(speech.tokens, |breaks| breaks.after);
+        let written = if is_stopped { speech.written_after(now.saturating_since(started)).min(last) } else { last };
+        let whole = running.ask.usage_of(written);
+        let usage = match &running.read {
+            Some(read) => Usage { output_tokens: whole.output_tokens, ..read.clone() },
+            None => whole,
+        };
+        target.facts.prices.as_ref()?.cost(&usage, Some(self.moment(started)))
     }
 
     /// Asks the machine what to do, and does it.
@@ -299,7 +320,15 @@ impl Simulation<'_> {
         let heard = self.hints.get(&(of.replica, site, credential));
         let is_early = heard.is_some_and(|until| now < *until);
         let call = self.record.calls.len();
-        self.record.calls.push(Call { at: now, load: of.incoming.load, site, kind, is_early, fault: None });
+        self.record.calls.push(Call {
+            at: now,
+            load: of.incoming.load,
+            site,
+            kind,
+            is_early,
+            fault: None,
+            billed: None,
+        });
         self.record.hash.add_at(now, &[of.incoming.request as u64, site as u64, kind as u64]);
         if let Some(request) = self.record.requests.get_mut(of.incoming.request) {
             request.first_site.get_or_insert(site);
@@ -312,7 +341,8 @@ impl Simulation<'_> {
         let speech = if let Reply::Speaks(speech) = reply { Some(speech) } else { None };
         let told = place.tells(credential);
         let read = speech.and_then(|_| self.read_prompt(of, site, now));
-        of.running.push(Running { attempt: start.attempt, call, site, credential, speech, told, read });
+        let (attempt, replica) = (start.attempt, of.replica);
+        of.running.push(Running { attempt, call, replica, ask, site, credential, speech, told, read });
         if let Some(at) = start.hedge_at {
             self.set_timer(exchange, of, at);
         }

@@ -4,6 +4,7 @@ use crate::bar::{Figure, Quantile, Unit};
 use crate::record::{Call, CallKind, Outcome, Record, Request, State, Turn};
 use crate::talk::Talk;
 use canon::Instant;
+use catalog::Usd;
 
 /// Requests over which a share is looked at, as one can feel it: four seconds of ten a second.
 const TRAILING: usize = 40;
@@ -64,6 +65,11 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
         Figure::Amplification => ratio(calls().count(), requests().count()),
         Figure::Added(q) => quantile(requests().filter_map(added), *q),
         Figure::FirstContent(q) => quantile(requests().filter_map(|it| Some(since(it.arrived, it.content?))), *q),
+        Figure::FirstContentBeside(q, load) => {
+            let of = |window| measure(record, &Figure::FirstContent(*q), Unit::Seconds, window);
+            let beside = of(Window { load: Some(*load), ..window })?;
+            Some(of(window)? / beside)
+        }
         Figure::ErrorTime(q) => {
             let refused = requests().filter(|request| has_ended(request, Outcome::Refused));
             quantile(refused.filter_map(|it| Some(since(it.arrived, it.ended?.0))), *q)
@@ -101,6 +107,7 @@ pub(crate) fn measure(record: &Record, figure: &Figure, unit: Unit, window: Wind
         }
         Figure::InputCost(q) => quantile(talks(record, window).filter_map(Talk::input_cost), *q),
         Figure::Moves(q) => quantile(talks(record, window).map(|talk| f64::from(talk.moves)), *q),
+        Figure::ExtraCost => extra_cost(calls()),
         Figure::Rescues => count(calls().filter(|call| call.kind == CallKind::Rescue).count()),
     }
 }
@@ -149,6 +156,15 @@ pub(crate) fn quantile(values: impl Iterator<Item = f64>, q: Quantile) -> Option
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the length")]
     let rank = (sorted.len() as f64 * q.0).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// What calls cost that brought no whole answer, beside those that did; `None` where a price is unknown.
+fn extra_cost<'r>(mut calls: impl Iterator<Item = &'r Call>) -> Option<f64> {
+    let (extra, whole) = calls.try_fold((Usd::ZERO, Usd::ZERO), |(extra, whole), call| {
+        let billed = call.billed?;
+        Some(if call.fault.is_some() { (extra.plus(billed), whole) } else { (extra, whole.plus(billed)) })
+    })?;
+    (whole > Usd::ZERO).then(|| extra.pico() as f64 / whole.pico() as f64)
 }
 
 /// Requests until a site's share of the last forty first attempts fits.
@@ -290,6 +306,40 @@ mod tests {
         assert_eq!(trips(2.0, 9.5), Some(0.0));
         assert_eq!(measure(&record, &Figure::RestGrowth(0), Unit::Times, window(9.0, 30.0)), Some(1.5));
         assert_eq!(measure(&record, &Figure::ClosedAfter(0), Unit::Seconds, window(9.0, 30.0)), Some(11.0));
+    }
+
+    #[test]
+    fn the_extra_cost_is_that_of_calls_that_brought_no_whole_answer() {
+        let call = |fault, billed: Option<u64>| Call {
+            at: at(1.0),
+            load: 0,
+            site: 0,
+            kind: CallKind::Try,
+            is_early: false,
+            fault,
+            billed: billed.map(Usd::from_pico),
+        };
+        let of = |calls| {
+            let record = Record { calls, ..Record::default() };
+            measure(&record, &Figure::ExtraCost, Unit::Percent, window(0.0, 9.0))
+        };
+        let cancelled = Some(canon::FaultClass::Cancelled);
+        assert_eq!(of(vec![call(None, Some(60)), call(cancelled, Some(5)), call(None, Some(40))]), Some(0.05));
+        assert_eq!(of(vec![call(None, Some(60)), call(cancelled, None)]), None, "a price is unknown");
+        assert_eq!(of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_first_content_is_held_against_that_of_another_load() {
+        let late = |load, seconds: f64| Request {
+            load,
+            content: Some(at(1.0 + seconds)),
+            ..request(1.0, 0, Outcome::Answered)
+        };
+        let record = Record { requests: vec![late(0, 3.0), late(1, 12.0)], ..Record::default() };
+        let window = Window { load: Some(0), ..window(0.0, 9.0) };
+        let figure = Figure::FirstContentBeside(Quantile(0.99), 1);
+        assert_eq!(measure(&record, &figure, Unit::Percent, window), Some(0.25));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! how a provider answers. The scenario, the laws of the targets, the arrivals, the figures and the bars are those of a
 //! run on virtual time with the same seed.
 
+use crate::bar::Figure;
 use crate::fault::PlannedFault;
 use crate::load::{Arrivals, Load, Refusal};
 use crate::record::{Call, CallKind, Outcome, Record, Request, Sample, Turn};
@@ -164,7 +165,7 @@ impl Live {
         let load = request.load;
         let heard = self.hints.get(&(call.replica, site, call.credential));
         let is_early = heard.is_some_and(|until| now < *until);
-        self.record.calls.push(Call { at: now, load, site, kind: call.kind, is_early, fault: None });
+        self.record.calls.push(Call { at: now, load, site, kind: call.kind, is_early, fault: None, billed: None });
         let (replica, credential) = (call.replica, call.credential);
         self.details.push(Detail { replica, credential, limited_until: None, is_there: false });
         Some(self.record.calls.len() - 1)
@@ -287,6 +288,9 @@ impl Scenario {
             .then(|| "the fault `unroutable`: on loopback every address can be reached".to_owned())
             .into_iter()
             .collect();
+        if self.expectations.iter().any(|it| it.bar.figure == Figure::ExtraCost) {
+            all.push("the figure `extra_cost`: simulated providers behind sockets send no bills".to_owned());
+        }
         all.extend(self.loads.iter().flat_map(Load::only_virtual));
         all
     }

@@ -2,6 +2,7 @@
 
 use crate::talk::Talk;
 use canon::{FaultClass, Instant};
+use catalog::Usd;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Call {
     /// Before the hint that its gateway had heard for its credential.
     pub(crate) is_early: bool,
     pub(crate) fault: Option<FaultClass>,
+    /// What its provider bills for it; `None` where a price is unknown, or before its end.
+    pub(crate) billed: Option<Usd>,
 }
 
 /// Why a call is made.

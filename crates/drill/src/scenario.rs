@@ -1,6 +1,6 @@
 //! A scenario that fits together: the configuration loads, targets exist, bars can be measured.
 
-use crate::bar::Bar;
+use crate::bar::{Bar, Names};
 use crate::error::ScenarioError;
 use crate::fault::PlannedFault;
 use crate::load::Load;
@@ -359,7 +359,8 @@ impl Check<'_> {
 
     fn expectation(&self, raw: &Spanned<RawExpectation>) -> Result<Expectation, ScenarioError> {
         let RawExpectation { bar: text, from, to, of, over, why } = &raw.value;
-        let bar = Bar::parse(text, &|id| self.site(id)).map_err(|message| self.at(raw.referenced, &message))?;
+        let names = Names { site: &|id| self.site(id), load: &|name| self.load_named(name) };
+        let bar = Bar::parse(text, &names).map_err(|message| self.at(raw.referenced, &message))?;
         let from = from.map_or(Instant::ORIGIN, |from| Instant::from_origin(from.0));
         let to = Instant::from_origin(to.map_or(self.built.duration, |to| to.0));
         if to <= from {

@@ -169,7 +169,8 @@ impl Simulation<'_> {
         self.target(replica, site)?.facts.prices.clone()
     }
 
-    fn moment(&self, now: Instant) -> Moment {
+    /// When that is on the calendar.
+    pub(crate) fn moment(&self, now: Instant) -> Moment {
         Moment::from_unix(self.scenario.starts + now.since_origin().as_secs())
     }
 }

@@ -33,9 +33,14 @@ pub struct Ask {
 impl Ask {
     /// What a whole answer is billed for.
     pub(crate) fn usage(self) -> Usage {
+        self.usage_of(self.output_tokens)
+    }
+
+    /// What an answer is billed for that is so many tokens long.
+    pub(crate) fn usage_of(self, output_tokens: u32) -> Usage {
         Usage {
             input_tokens: Some(self.prompt_tokens),
-            output_tokens: Some(u64::from(self.output_tokens)),
+            output_tokens: Some(u64::from(output_tokens)),
             ..Usage::default()
         }
     }
@@ -105,6 +110,16 @@ pub struct Break {
 }
 
 impl Speech {
+    /// How many tokens there are so long after the call's start, where nothing breaks.
+    pub(crate) fn written_after(&self, time: Duration) -> u32 {
+        let Some(since) = time.checked_sub(self.first) else { return 0 };
+        let more = since
+            .as_nanos()
+            .checked_div(self.gap.as_nanos())
+            .map_or(self.tokens, |more| u32::try_from(more).unwrap_or(u32::MAX));
+        more.saturating_add(1).min(self.tokens)
+    }
+
     /// From the call's start to the n-th token.
     pub(crate) fn at_token(&self, n: u32) -> Duration {
         self.first + self.gap.saturating_mul(n.saturating_sub(1))
@@ -320,6 +335,8 @@ mod tests {
         let Reply::Speaks(speech) = call(&mut site, &[], 0.0) else { panic!("it speaks") };
         assert_eq!((speech.first, speech.tokens), (Duration::from_secs(2), 100));
         assert_eq!(speech.at_token(100), Duration::from_millis(2_000 + 99 * 20));
+        let written = [1.9, 2.0, 2.05, 60.0].map(|seconds| speech.written_after(Duration::from_secs_f64(seconds)));
+        assert_eq!(written, [0, 1, 3, 100]);
     }
 
     #[test]

@@ -26,6 +26,9 @@
 //! Where somebody else reports an incident of a target, one fault fewer trips it, half the samples are enough,
 //! and half-open asks for one success more. That is all a report does: it opens nothing and keeps nothing shut.
 //!
+//! While the share grows, one hard fault opens it again, but for a first token that did not come in time while calls that
+//! began after it were answered: a target some of whose answers are late would else never get its share back.
+//!
 //! A verdict belongs to the epoch its call started in: calls from before a trip say nothing about the target after it.
 
 use crate::BreakerSettings;
@@ -133,6 +136,8 @@ pub(crate) struct Breaker {
     window: Window,
     latest_ends: Latest,
     latest_starts: Started,
+    /// The latest started call that was answered.
+    answered: u64,
     /// The latest three started calls that have a verdict, and whether it was a first-token timeout.
     latest: [Option<(u64, bool)>; 3],
     doublings: u32,
@@ -159,6 +164,7 @@ impl Breaker {
             broken_run: 0,
             latest_ends: Latest::default(),
             latest_starts: Started::default(),
+            answered: 0,
             latest: [None; 3],
             doublings: 0,
             rested: Duration::ZERO,
@@ -253,6 +259,7 @@ impl Breaker {
         self.latest_ends.push(false, now);
         self.run = 0;
         self.note_latest(ticket.sequence, false);
+        self.answered = self.answered.max(ticket.sequence);
         if self.doublings > 0 && now.saturating_since(self.decayed) >= self.settings.decay && self.is_serving() {
             self.doublings -= 1;
             self.decayed = now;
@@ -291,13 +298,13 @@ impl Breaker {
             self.note_latest(ticket.sequence, silent);
         }
         match self.state {
-            State::Closed if self.must_trip(now) => self.open(true, now),
-            State::Ramping { .. } => self.open(true, now),
+            State::Closed | State::Ramping { .. } if self.must_trip(now) => self.open(true, now),
+            State::Ramping { .. } if !(silent && ticket.sequence < self.answered) => self.open(true, now),
             // What one answer made look better is worse again, whoever finds out.
             State::HalfOpen { successes, .. } if ticket.kind == StartKind::Probe || successes > 0 => {
                 self.open(false, now);
             }
-            State::Closed | State::HalfOpen { .. } | State::Open { .. } => {}
+            State::Closed | State::Ramping { .. } | State::HalfOpen { .. } | State::Open { .. } => {}
         }
     }
 

@@ -18,6 +18,9 @@ const CELLS: usize = OCTAVES * CELLS_AN_OCTAVE;
 /// Windows of the hour: one is forgotten every ten minutes.
 const WINDOWS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
+/// Standard deviations to the lower end of what the 95 % may be. Too early costs a hedge that others need more, and
+/// the budget sees to that; too late, and those that it is for have nearly been answered.
+const SURE_OF_LATE: f64 = 2.0;
 
 /// One window's counts.
 #[derive(Debug)]
@@ -122,12 +125,12 @@ fn quantile(cells: &[u32; CELLS], count: u32, percent: u64) -> Duration {
     at_rank(cells, (u64::from(count) * percent).div_ceil(100))
 }
 
-/// The rank of the lower end of what the 95 % may be, of so many samples (80 % sure): where one in twenty is late by
+/// The rank of the lower end of what the 95 % may be, of so many samples (95 % sure): where one in twenty is late by
 /// much, what lies just above is as late as they are.
 fn surely_within_95_percent(count: u32) -> u64 {
     let count = f64::from(count);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the count")]
-    let rank = (0.95 * count - 1.28 * (0.95 * 0.05 * count).sqrt()).max(0.0) as u64;
+    let rank = (0.95 * count - SURE_OF_LATE * (0.95 * 0.05 * count).sqrt()).max(0.0) as u64;
     rank
 }
 

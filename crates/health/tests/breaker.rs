@@ -9,6 +9,8 @@ use health::{
 use std::sync::Arc;
 use std::time::Duration;
 
+const TEN: Duration = Duration::from_secs(10);
+
 fn at(seconds: f64) -> Instant {
     Instant::from_origin(Duration::from_secs_f64(seconds))
 }
@@ -266,6 +268,27 @@ fn the_ramp_grows_over_a_minute_and_closes() {
         succeed(&target, now + f64::from(second));
     }
     assert_eq!(breaker(&target, now + 60.0), BreakerStanding::Closed);
+}
+
+#[test]
+fn one_straggler_in_the_ramp_is_no_relapse_where_calls_that_began_after_it_were_answered() {
+    let silence = |permit: Permit, now: f64| permit.failed(&Fault::timed_out(Phase::FirstToken, TEN), at(now));
+    for (answered, reopens) in [(true, false), (false, true)] {
+        let target = target(3);
+        let now = trip(&target, 0.0);
+        succeed(&target, now);
+        succeed(&target, now);
+        let straggler = start(&target, now + 1.0);
+        if answered {
+            (2..6).for_each(|second| succeed(&target, now + f64::from(second)));
+        }
+        silence(straggler, now + 11.0);
+        assert_eq!(is_open(&target, now + 11.0), reopens);
+        if answered {
+            silence(start(&target, now + 12.0), now + 22.0);
+            assert!(is_open(&target, now + 22.0), "nobody was answered since");
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! What that may cost in all is a bucket of tokens that only requests fill: it begins empty, so that at no time more
 //! has been spent on hedges than the budget's share of what was asked.
 
-use crate::{Candidate, Model, Needs, Plan};
-use catalog::{Ratio, Usd};
+use crate::{Candidate, Model, Needs, Plan, price};
+use catalog::Ratio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -62,9 +62,10 @@ impl HedgeBudget {
         self.add(share.millionths());
     }
 
-    /// Takes the cost of a hedge, in millionths of the attempt it runs beside, if there is that much.
-    pub(crate) fn try_charge(&self, cost: u64) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| saved.checked_sub(cost)).is_ok()
+    /// Takes the cost of a hedge, in millionths of the attempt it runs beside, if there is that much and `kept` is left.
+    pub(crate) fn try_charge(&self, cost: u64, kept: u64) -> bool {
+        let take = |saved: u64| saved.checked_sub(cost).filter(|left| *left >= kept);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// Gives back what was taken for a hedge that was not started after all.
@@ -79,7 +80,7 @@ impl HedgeBudget {
 }
 
 /// What a second attempt takes of the budget; `None` where it is too dear, or both together are.
-pub(crate) fn cost(model: &Model, first: &Candidate, second: &Candidate) -> Option<u64> {
+pub(crate) fn cost(model: &Model, needs: &Needs, first: &Candidate, second: &Candidate) -> Option<u64> {
     let limit = |candidate: &Candidate| model.targets.get(candidate.target)?.guards.max_price?.request;
     let limit = limit(first).into_iter().chain(limit(second)).min();
     if let Some(limit) = limit
@@ -88,24 +89,49 @@ pub(crate) fn cost(model: &Model, first: &Candidate, second: &Candidate) -> Opti
         return None;
     }
     match model.settings.hedging {
-        Hedging::Hedge(_) => cost_beside(first.estimate.price, second.estimate.price),
+        Hedging::Hedge(_) => cost_beside(Outlay::of(model, needs, first), Outlay::of(model, needs, second)),
         // Whoever races has chosen to pay for two.
         Hedging::Race | Hedging::Off => Some(0),
     }
 }
 
-/// What a hedge costs beside an attempt of this price, in millionths of it; `None` where it is more than half as much
-/// again, or where one of two prices alone is known. Where neither is, it counts as one attempt.
-fn cost_beside(first: Option<Usd>, second: Option<Usd>) -> Option<u64> {
+/// What one of two attempts is expected to cost, in trillionths of a dollar.
+#[derive(Debug, Clone, Copy)]
+struct Outlay {
+    /// When it serves.
+    served: u128,
+    /// When it is called off as the other answers first.
+    lost: u128,
+}
+
+impl Outlay {
+    fn of(model: &Model, needs: &Needs, candidate: &Candidate) -> Option<Self> {
+        let served = candidate.estimate.price?;
+        let target = model.targets.get(candidate.target)?;
+        // What reasons has written much before its first content, and nobody knows how much.
+        let reasons = target.facts.reasoning_model || needs.reasoning;
+        let is_stopped = needs.streamed && target.provider.cancel_stops_billing && !reasons;
+        let lost = if is_stopped { price::called_off(target, &candidate.estimate, needs)? } else { served };
+        Some(Self { served: u128::from(served.pico()), lost: u128::from(lost.pico()) })
+    }
+}
+
+/// The most that a hedge is expected to cost beside an attempt, in millionths of that; `None` where an answer of it costs
+/// more than half as much again, or where one of two prices alone is known. Where neither is, it counts as one attempt.
+///
+/// One of the two serves and is paid for with or without a hedge; the other is what the hedge costs.
+fn cost_beside(first: Option<Outlay>, second: Option<Outlay>) -> Option<u64> {
     let (first, second) = match (first, second) {
         (None, None) => return Some(ONE),
-        (Some(first), Some(second)) => (u128::from(first.pico()), u128::from(second.pico())),
+        (Some(first), Some(second)) => (first, second),
         _ => return None,
     };
-    if second * 2 > first * 3 {
+    if second.served * 2 > first.served * 3 {
         return None;
     }
-    u64::try_from((second * u128::from(ONE)).checked_div(first).unwrap_or(0)).ok()
+    let if_it_serves = (first.lost + second.served).saturating_sub(first.served);
+    let most = second.lost.max(if_it_serves);
+    u64::try_from((most * u128::from(ONE)).checked_div(first.served).unwrap_or(0)).ok()
 }
 
 impl Model {
@@ -120,7 +146,7 @@ impl Model {
         let target = |candidate: &Candidate| self.targets.get(candidate.target);
         let (first, rest) = plan.candidates.split_first()?;
         let is_fit = |it: &&Candidate| it.demoted.is_none() && it.standing.is_healthy() && !it.standing.slow;
-        let Some(second) = rest.iter().filter(is_fit).find(|second| cost(self, first, second).is_some()) else {
+        let Some(second) = rest.iter().filter(is_fit).find(|second| cost(self, needs, first, second).is_some()) else {
             return Some(format!("{word}: none, as no second candidate is well and cheap enough"));
         };
         let second = target(second).map_or("", |target| &*target.id);
@@ -148,8 +174,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Of attempts that are billed in full when they are called off.
     fn beside(first: Option<u64>, second: Option<u64>) -> Option<u64> {
-        cost_beside(first.map(Usd::from_pico), second.map(Usd::from_pico))
+        let outlay = |price: u64| Outlay { served: price.into(), lost: price.into() };
+        cost_beside(first.map(outlay), second.map(outlay))
     }
 
     #[test]
@@ -161,6 +189,28 @@ mod tests {
         assert_eq!(beside(Some(0), Some(0)), Some(0), "what costs nothing");
         assert_eq!(beside(None, None), Some(ONE));
         assert_eq!((beside(Some(2), None), beside(None, Some(2))), (None, None));
+    }
+
+    #[test]
+    fn one_of_the_two_is_paid_for_anyway_and_a_hedge_costs_what_the_other_does() {
+        let cost = |first: (u128, u128), second: (u128, u128)| {
+            let outlay = |(served, lost): (u128, u128)| Some(Outlay { served, lost });
+            cost_beside(outlay(first), outlay(second))
+        };
+        assert_eq!(cost((200, 80), (200, 80)), Some(ONE * 2 / 5), "the prompt of whoever loses");
+        assert_eq!(cost((200, 80), (200, 200)), Some(ONE), "the second is billed in full if it loses");
+        assert_eq!(cost((200, 200), (200, 80)), Some(ONE), "the first is, if the second serves");
+        assert_eq!(cost((200, 80), (260, 104)), Some(ONE * 7 / 10), "the second serves: 80 and the 60 it is dearer by");
+        assert_eq!(cost((200, 80), (100, 40)), Some(ONE / 5), "the second loses; served by it the request costs less");
+        assert_eq!(cost((200, 80), (301, 1)), None, "the answer is too dear, whatever the prompt costs");
+    }
+
+    #[test]
+    fn what_is_kept_is_for_those_who_may_take_it() {
+        let budget = HedgeBudget::default();
+        budget.deposit(Ratio::of_millionths(2 * ONE));
+        assert!(!budget.try_charge(ONE, 2 * ONE) && budget.try_charge(ONE, ONE));
+        assert!(!budget.try_charge(ONE, 1) && budget.try_charge(ONE, 0));
     }
 
     proptest! {
@@ -175,7 +225,7 @@ mod tests {
                 if is_request {
                     requests += 1;
                     budget.deposit(Ratio::of_millionths(share));
-                } else if budget.try_charge(cost) {
+                } else if budget.try_charge(cost, 0) {
                     spent += cost;
                 }
                 prop_assert!(spent <= requests * share);

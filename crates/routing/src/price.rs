@@ -8,6 +8,9 @@ use std::fmt;
 
 /// Output tokens of an answer nobody limits, until the model's own answers tell: a chat answer of a page.
 const UNKNOWN_OUTPUT: u64 = 512;
+/// Output tokens between the moment that a call is called off and the one that its provider hears of it: a fifth of a
+/// second at eighty tokens a second.
+const ON_THE_WAY: u64 = 16;
 
 /// The expected cost of one request at one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +62,15 @@ pub(crate) fn estimate_with_cached(model: &Model, target: &Target, needs: &Needs
     let uncached = rates.input.of(input_tokens - cached_tokens);
     let price = uncached.plus(cached).plus(rates.output.of(output_tokens));
     Estimate { input_tokens, cached_tokens, output_tokens, price: Some(price), most: Some(most) }
+}
+
+/// What an attempt of this estimate is expected to cost when it is called off at the first token of another, at a provider
+/// that stops with its caller: the prompt, and what it may have written before it is told so.
+pub(crate) fn called_off(target: &Target, estimate: &Estimate, needs: &Needs) -> Option<Usd> {
+    let rates = target.facts.prices.as_ref()?.at(needs.asked_at, estimate.input_tokens);
+    let written = estimate.output_tokens.min(ON_THE_WAY);
+    let unwritten = rates.output.of(estimate.output_tokens - written);
+    Some(Usd::from_pico(estimate.price?.pico().saturating_sub(unwritten.pico())))
 }
 
 /// As `explain` prints it.

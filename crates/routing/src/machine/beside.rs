@@ -22,7 +22,11 @@ const UNWELL_IN: usize = 5;
 /// What is not paid for is tried again when it has waited for this part more of its age.
 const LATER: u32 = 4;
 /// And no more when it has waited for so many times as long as what is late.
-const GIVEN_UP: f64 = 1.5;
+const GIVEN_UP: f64 = 2.0;
+/// What has waited for so many times as long as what is late is late by much: what is merely slow has been answered.
+const SURELY_LATE: f64 = 1.2;
+/// Hedges that are kept for those: half of what a bucket saves up.
+const KEPT: u64 = 5;
 const SOONEST_LATER: Duration = Duration::from_millis(50);
 
 /// Why an attempt was started beside another.
@@ -109,7 +113,8 @@ impl Machine {
         }
         let first = self.running.first().map(|running| (running.track, running.attempt)).ok_or(None)?;
         let (track, cost) = self.peer(first.0, now).ok_or(None)?;
-        if !self.model.ledger.hedges.try_charge(cost) {
+        let kept = if self.is_surely_late(first.1, now) { 0 } else { cost.saturating_mul(KEPT) };
+        if !self.model.ledger.hedges.try_charge(cost, kept) {
             return Err(self.later(first.1, now));
         }
         let order = Order { is_hedge: true, ..Order::next(track).paid() };
@@ -131,16 +136,26 @@ impl Machine {
         }
     }
 
-    /// A hedge that is not paid for yet is tried again, but not for long: when there are more late ones than the budget
-    /// pays for, those who have just become late gain most by it, and those who have waited long may as well be
-    /// answered.
-    fn later(&self, first: super::AttemptId, now: Instant) -> Option<Instant> {
+    /// For how long the first token of an attempt has been waited for, and how long one takes that is late.
+    fn waited(&self, first: super::AttemptId, now: Instant) -> Option<(Duration, Duration)> {
         let Hedging::Hedge(hedge) = self.model.settings.hedging else { return None };
         let record = self.record(first)?;
-        let waited = now.saturating_since(record.started);
-        let late = self.lateness(hedge.after, &record.target)?;
-        let at = now + (waited / LATER).max(SOONEST_LATER);
-        (at <= record.started + late.mul_f64(GIVEN_UP) && at < self.due()).then_some(at)
+        Some((now.saturating_since(record.started), self.lateness(hedge.after, &record.target)?))
+    }
+
+    /// Most of what has just become late is about to be answered, where a few are late by much: a hedge is worth more to
+    /// those few.
+    fn is_surely_late(&self, first: super::AttemptId, now: Instant) -> bool {
+        self.waited(first, now).is_none_or(|(waited, late)| waited >= late.mul_f64(SURELY_LATE))
+    }
+
+    /// A hedge that is not paid for yet is tried again, but not for ever: when there are more late ones than the budget
+    /// pays for, those who have waited long may as well be answered.
+    fn later(&self, first: super::AttemptId, now: Instant) -> Option<Instant> {
+        let (waited, late) = self.waited(first, now)?;
+        let more = (waited / LATER).max(SOONEST_LATER);
+        let at = now + more;
+        (waited + more <= late.mul_f64(GIVEN_UP) && at < self.due()).then_some(at)
     }
 
     /// The next candidate that is well and may serve beside the first, and what that takes of the budget.
@@ -158,7 +173,7 @@ impl Machine {
                 standing.is_healthy() && !standing.slow && filter::has_room(target, &load, now)
             };
             let is_open = is_open && is_well() && usable_credential(target, now).is_ok();
-            let cost = if is_open { hedging::cost(&self.model, beside, candidate) } else { None };
+            let cost = if is_open { hedging::cost(&self.model, &self.facts.needs, beside, candidate) } else { None };
             cost.map(|cost| (index, cost))
         })
     }

@@ -97,6 +97,42 @@ fn hedges_never_cost_more_than_their_share_of_the_requests() {
 }
 
 #[test]
+fn where_cancelling_stops_the_bill_a_hedge_costs_a_prompt_and_there_are_more_of_them() {
+    let hedges = |cancel_stops_billing: bool, reasoning_model: bool| {
+        let mut spec = priced(r#"{ "input": 1, "output": 10 }"#);
+        spec.facts.reasoning_model = reasoning_model;
+        let mut pool = Pool::with(vec![Spec { cancel_stops_billing, ..spec }; 2]);
+        pool.settings.hedging = Hedging::Hedge(Hedge { after: HedgeAfter::Fixed(secs(2.0)), ..Hedge::default() });
+        let ended = after_the_usual(&pool, 600, |call| {
+            answers(if call.target == 0 && call.exchange % 3 == 0 { LATE } else { USUAL })
+        });
+        ended.iter().map(|ended| ended.hedges).sum::<usize>()
+    };
+    let (stops, goes_on) = (hedges(true, false), hedges(false, false));
+    assert!((35..=40).contains(&goes_on), "ten saved and 30: {goes_on}");
+    assert_eq!(stops, 200, "all that are late");
+    assert_eq!(hedges(true, true), goes_on, "nobody knows what it has thought by then");
+}
+
+#[test]
+fn what_is_surely_late_takes_the_last_hedges_of_a_budget_that_is_short() {
+    let mut pool = Pool::of(2);
+    pool.settings.hedging = Hedging::Hedge(Hedge { after: HedgeAfter::Fixed(secs(2.0)), ..Hedge::default() });
+    // One in ten is just above what is late, one in twenty is late by much: twice as many as the budget pays for.
+    let ended = after_the_usual(&pool, 2_000, |call| match (call.target, call.exchange % 20) {
+        (0, 0) => answers(LATE),
+        (0, 5 | 10) => answers(2.3),
+        _ => answers(USUAL),
+    });
+    let hedged = |wanted: &dyn Fn(usize) -> bool| {
+        ended.iter().enumerate().filter(|(i, it)| wanted(i % 20) && it.hedges > 0).count()
+    };
+    let (late, merely_slow) = (hedged(&|i| i == 0), hedged(&|i| i == 5 || i == 10));
+    assert!(late >= 95, "{late} of 100 that are late by much");
+    assert!(merely_slow <= 15, "{merely_slow} of 200 that are about to be answered");
+}
+
+#[test]
 fn the_95_percent_stay_where_they_are_although_the_late_are_called_off() {
     let mut late = fastrand::Rng::with_seed(3);
     let ended = after_the_usual(&hedged(Pool::of(2)), 4_000, |call| {

@@ -6,7 +6,8 @@
 //! - At a candidate of the plan that is no fallback for cause and not the first, closed, not slow, with a credential that
 //!   is not parked and room within its limits.
 //! - Not while more than a fifth of those who could serve are unwell, nor while the retry budget is below three.
-//! - A hedge costs at most half as much again as the first, and both together keep to `max_price`.
+//! - A hedge costs at most half as much again as the first, and both together keep to `max_price`. What it costs is what
+//!   the one that loses does: its prompt where its provider stops with its caller.
 //! - All hedges together have cost at most their share of the requests before them, of which ten are kept at most.
 //!
 //! The sums are made here a second time, of what can be seen from outside: a witness that asked the machine would agree
@@ -141,10 +142,13 @@ impl Hedges {
         }
         let cost = match (first.estimate.price, second.estimate.price) {
             (None, None) => ONE,
-            (Some(first), Some(second)) => {
-                let (first, second) = (u128::from(first.pico()), u128::from(second.pico()));
-                assert!(second * 2 <= first * 3, "a hedge at {second} beside {first}");
-                u64::try_from((second * u128::from(ONE)).checked_div(first).unwrap_or(0)).unwrap()
+            (Some(price), Some(of_second)) => {
+                let (price, of_second) = (u128::from(price.pico()), u128::from(of_second.pico()));
+                assert!(of_second * 2 <= price * 3, "a hedge at {of_second} beside {price}");
+                let if_first_serves = it.lost(second);
+                let if_second_serves = (it.lost(first) + of_second).saturating_sub(price);
+                let most = if_first_serves.max(if_second_serves);
+                u64::try_from((most * u128::from(ONE)).checked_div(price).unwrap_or(0)).unwrap()
             }
             prices => panic!("a hedge at an unknown price: {prices:?}"),
         };
@@ -154,6 +158,20 @@ impl Hedges {
 }
 
 impl Second<'_> {
+    /// What an attempt costs when it is called off: the prompt and some tokens on their way where its provider stops and
+    /// nothing is thought before, else all of it.
+    fn lost(&self, candidate: &Candidate) -> u128 {
+        let (target, estimate) = (&self.model.targets[candidate.target], &candidate.estimate);
+        if !target.provider.cancel_stops_billing || target.facts.reasoning_model || self.needs.reasoning {
+            return estimate.price.unwrap().pico().into();
+        }
+        let rates = target.facts.prices.as_ref().unwrap().at(self.needs.asked_at, estimate.input_tokens);
+        let cached = rates.cached_input.unwrap_or(rates.input).of(estimate.cached_tokens);
+        let fresh = rates.input.of(estimate.input_tokens - estimate.cached_tokens);
+        let written = rates.output.of(estimate.output_tokens.min(16));
+        fresh.plus(cached).plus(written).pico().into()
+    }
+
     fn candidate(&self, target: usize) -> &Candidate {
         let plan = self.machine.plan();
         assert!(plan.excluded.iter().all(|it| it.target != target), "an attempt at a target that was left out");

@@ -36,11 +36,11 @@ pub(crate) fn any_outcome() -> impl Strategy_<Value = Outcome> {
 }
 
 fn any_spec() -> impl Strategy_<Value = Spec> {
-    let numbers = (1_usize..4, 0_u32..5, prop::option::of(500_u64..50_000), any::<bool>());
+    let numbers = (1_usize..4, 0_u32..5, prop::option::of(500_u64..50_000), any::<bool>(), any::<bool>());
     let bounds = [1, 2, 3].map(Concurrency::Fixed).into_iter().chain([Concurrency::Aimd, Concurrency::Gradient]);
     let bound = prop::option::of(prop::sample::select(bounds.collect::<Vec<_>>()));
-    (numbers, any_prices(), any_guards(), bound).prop_map(|((keys, weight, window, same), prices, guards, bound)| {
-        Spec {
+    (numbers, any_prices(), any_guards(), bound).prop_map(
+        |((keys, weight, window, same, stops), prices, guards, bound)| Spec {
             bound,
             keys,
             weight,
@@ -49,8 +49,9 @@ fn any_spec() -> impl Strategy_<Value = Spec> {
             quality: None,
             region: None,
             same_model: same.then_some("same"),
-        }
-    })
+            cancel_stops_billing: stops,
+        },
+    )
 }
 
 fn any_sessions() -> impl Strategy_<Value = Option<Sessions>> {

@@ -26,6 +26,7 @@ pub(crate) struct Spec {
     pub(crate) same_model: Option<&'static str>,
     pub(crate) bound: Option<Concurrency>,
     pub(crate) region: Option<&'static str>,
+    pub(crate) cancel_stops_billing: bool,
 }
 
 impl Default for Spec {
@@ -39,6 +40,7 @@ impl Default for Spec {
             same_model: None,
             bound: None,
             region: None,
+            cancel_stops_billing: false,
         }
     }
 }
@@ -77,6 +79,7 @@ impl Pool {
             let raw = RawProvider {
                 dialect: Some(canon::DialectName::OpenaiChat),
                 base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+                cancel_stops_billing: Some(spec.cancel_stops_billing),
                 ..RawProvider::default()
             };
             let provider = Arc::new(catalog.with_overrides(&name, raw).unwrap());
