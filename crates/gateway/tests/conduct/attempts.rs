@@ -20,6 +20,20 @@ async fn a_persistent_503_sees_at_most_two_attempts_of_one_request() {
     }
 }
 
+/// The caller waits, whatever the provider believes.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_says_that_its_caller_hung_up_is_left_for_the_next() {
+    for alone in [false, true] {
+        let plan = if alone { Plan::default().alone() } else { Plan::default() };
+        let world = plan.build();
+        world.break_primary("early_response:status=499");
+        let answer = world.hello().await;
+        assert_eq!(answer.status, if alone { 502 } else { 200 }, "{}", answer.text());
+        assert_eq!(answer.header("x-mainstay-reason"), Some("cancelled"));
+        assert_eq!(world.primary.journal().len(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_500_is_retried_once_on_the_same_target() {
     for stream in [false, true] {
