@@ -304,8 +304,9 @@ impl Inner {
         }
     }
 
-    /// A call failed by the target's fault, or by what the size of its prompt does to the target.
-    fn failed(&mut self, permit: &Permit, silent: bool, now: Instant) {
+    /// A call failed by the target's fault, or by what the size of its prompt does to the target: whether by that, and so
+    /// surely that the target is not asked with prompts of this size any more.
+    fn failed(&mut self, permit: &Permit, silent: bool, now: Instant) -> bool {
         let is_of_size = self.sizes.failed(permit.size, now) && self.breaker.is_serving();
         if is_of_size {
             self.breaker.released(permit.ticket);
@@ -314,12 +315,12 @@ impl Inner {
             self.breaker.suspect(self.sizes.take_held());
             self.breaker.failed(permit.ticket, permit.first_token, silent, now);
         }
-        if let Some(own) = self.sizes.get(permit.size) {
-            let ticket = permit.own.or_else(|| own.breaker.start(StartKind::Live, now).ok());
-            if let Some(ticket) = ticket {
-                own.breaker.failed(ticket, permit.first_token, silent, now);
-            }
+        let Some(own) = self.sizes.get(permit.size) else { return false };
+        let ticket = permit.own.or_else(|| own.breaker.start(StartKind::Live, now).ok());
+        if let Some(ticket) = ticket {
+            own.breaker.failed(ticket, permit.first_token, silent, now);
         }
+        is_of_size && !own.breaker.is_serving()
     }
 
     /// A call ended without a verdict.
@@ -404,13 +405,15 @@ impl Permit {
     }
 
     /// The call failed. What that teaches about the target depends on the class; faults of the credential, the
-    /// request and the caller teach nothing.
-    pub fn failed(mut self, fault: &Fault, now: Instant) {
+    /// request and the caller teach nothing. Returns whether it says something of prompts of this size alone, with which
+    /// the target is not asked any more.
+    pub fn failed(mut self, fault: &Fault, now: Instant) -> bool {
         let mut inner = lock(&self.target.inner);
+        let mut is_of_size = false;
         match lesson(fault) {
             Lesson::Failure => {
                 let silent = fault.phase == Some(Phase::FirstToken);
-                inner.failed(&self, silent, now);
+                is_of_size = inner.failed(&self, silent, now);
                 if silent && let Some(watched) = self.watched.take() {
                     let waited = now.saturating_since(self.started);
                     self.target.first_token_took(waited, watched, &mut inner, now);
@@ -433,6 +436,7 @@ impl Permit {
         self.target.publish(&inner);
         drop(inner);
         self.settled = true;
+        is_of_size
     }
 
     /// The call was cancelled: neutral.

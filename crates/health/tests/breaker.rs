@@ -500,7 +500,10 @@ fn permits_balance_and_one_probe_is_in_flight_whatever_happens() {
                     1 => permit.succeeded(now),
                     2 => permit.cancelled(),
                     3 => drop(permit),
-                    _ => permit.failed(&fault(*rng.choice(&FaultClass::ALL).unwrap()), now),
+                    _ => {
+                        let of_size = permit.failed(&fault(*rng.choice(&FaultClass::ALL).unwrap()), now);
+                        assert!(!of_size, "seed {seed}: all prompts are of one size");
+                    }
                 }
             }
             assert_eq!(target.in_flight(), permits.len(), "seed {seed}");

@@ -111,7 +111,7 @@ impl Probe {
         }
         learn(&self.target, self.credential, fault, now);
         if let Some(permit) = self.permit {
-            permit.failed(fault, now);
+            let _is_of_size = permit.failed(fault, now);
         }
         cost
     }

@@ -282,15 +282,18 @@ impl Watch {
         }
     }
 
-    /// The target failed, and says when it may be asked again.
-    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Instant) {
+    /// The target failed, and says when it may be asked again. `is_of_size` = it is down for prompts of this size alone,
+    /// which is no objective's business: it is not asked with them.
+    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, is_of_size: bool, now: Instant) {
         let waited = now.saturating_since(self.started);
         if !self.has_answered {
             self.target.judges.silent(self.class, waited, now);
         }
         self.took(waited.max(FAILURE).max(retry_after.unwrap_or_default()));
         self.target.speed.success.add(0.0, LATEST_SUCCESS);
-        self.target.judges.ended(true, now);
+        if !is_of_size {
+            self.target.judges.ended(true, now);
+        }
     }
 
     fn leave(&self) {
@@ -398,7 +401,7 @@ mod tests {
     fn failing_at_once_is_not_quick() {
         let [a, b] = two();
         for _ in 0..20 {
-            Watch::start(&a, Class::of(500, true), at(50.0)).failed(None, at(50.01));
+            Watch::start(&a, Class::of(500, true), at(50.0)).failed(None, false, at(50.01));
         }
         assert!(expected(&a, 500, 60.0).unwrap() > expected(&b, 500, 60.0).unwrap());
         let success = |target: &TargetLedger| target.speed.success();

@@ -429,12 +429,12 @@ impl Machine {
             }
             Some(Phase::Connect | Phase::FirstToken | Phase::Response | Phase::Idle) | None => true,
         };
-        if is_to_blame && lesson(fault) == Lesson::Failure {
-            record.watch.failed(fault.retry_after, now);
-        }
         if is_to_blame {
+            let is_of_size = running.permit.failed(fault, now);
+            if lesson(fault) == Lesson::Failure {
+                record.watch.failed(fault.retry_after, is_of_size, now);
+            }
             target.ended(running.credential, Some(fault), now);
-            running.permit.failed(fault, now);
         } else {
             running.permit.abandoned(now);
         }

@@ -45,7 +45,7 @@ impl Overtaken {
 
     /// It failed, or stayed silent to its limit.
     pub fn failed(self, fault: &Fault, now: Instant) {
-        self.permit.failed(fault, now);
+        let _is_of_size = self.permit.failed(fault, now);
         self.target.ended(self.credential, Some(fault), now);
         learn(&self.target, self.credential, fault, now);
     }

@@ -134,6 +134,31 @@ fn late_for_long_prompts_is_left_for_long_prompts_alone() {
 }
 
 #[test]
+fn failing_long_prompts_is_left_for_long_prompts_alone_and_those_come_back_by_a_trial() {
+    let model = pool().build();
+    let mut sim = Sim::new(Arc::clone(&model), 7, |call| {
+        let is_long = call.exchange % 2 == 0;
+        if call.target == CHEAP && is_long && (at(20.0)..at(120.0)).contains(&call.at) {
+            return Outcome::fails(FaultClass::ServerError);
+        }
+        answer(0.9)
+    });
+    for i in 0..6_000_u32 {
+        let tokens = if i % 2 == 0 { 150_000 } else { 500 };
+        sim.request_with(at(f64::from(i) / 10.0), needs(tokens), secs(60.0));
+    }
+    let ended = sim.run();
+    assert!(ended.iter().all(|it| it.error.is_none()), "nobody sees an error");
+    let there = |kind: usize, from: usize, to: usize| {
+        ended[from..to].iter().skip(kind).step_by(2).filter(|it| it.calls[0] == CHEAP).count()
+    };
+    assert_eq!(there(1, 0, 6_000), 3_000, "no short prompt leaves");
+    assert_eq!(there(0, 0, 200), 100);
+    assert!(there(0, 200, 1_200) <= 30, "{} of 500 long prompts while they fail", there(0, 200, 1_200));
+    assert!(there(0, 5_000, 6_000) >= 450, "{} of 500 after they are well", there(0, 5_000, 6_000));
+}
+
+#[test]
 fn where_nobody_meets_them_the_nearest_comes_first_at_any_price() {
     let model = pool().build();
     let ended = run(&model, 120, |call| answer([2.2, 9.0, 4.0][call.target]));
